@@ -1,0 +1,128 @@
+# `make` lists the targets. Everything runs in .venv, which each target makes when it is missing or older than its lock.
+
+PYTHON ?= python3
+# Resolved before .venv/bin is put on the path below.
+SYSTEM_PYTHON := $(or $(shell command -v $(PYTHON)),$(PYTHON))
+STATE_DIR ?= $(or $(shell sed -n 's/^STATE_DIR=//p' .env 2>/dev/null),.greenroom)
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+PIP := $(PY) -m pip --disable-pip-version-check -qq
+# The locks name every package with its hash, so nothing is resolved and nothing is built.
+INSTALL := $(PIP) install --require-hashes --no-deps --only-binary :all:
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+# Where a venv was made is written in it, because its scripts do not survive a move.
+HERE := $(shell $(PY) -c '' 2>/dev/null && cat $(VENV)/.root 2>/dev/null)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+MAKEFLAGS += --no-print-directory
+
+.DEFAULT_GOAL := help
+.PHONY: help setup generate format lint types test test-unit test-rpc test-contract test-e2e check check-format \
+	check-breaking check-generated run demo bench migrate migration lock clean anew
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf '  %-16s %s\n' "$$name" "$$text"; done
+
+# --- the environment -----------------------------------------------------------------------------
+
+$(VENV)/.root: $(if $(filter $(CURDIR),$(HERE)),,anew)
+	@command -v $(SYSTEM_PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer"; exit 1; }
+	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$$($(SYSTEM_PYTHON) --version) is too old: make PYTHON=python3.11 (or newer)"; exit 1; }
+	@$(SYSTEM_PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make virtual environments: apt install python3-venv, then try again"; exit 1; }
+	@echo "Making $(VENV)"
+	@$(SYSTEM_PYTHON) -m venv --clear $(VENV)
+	@printf '%s\n' "$(CURDIR)" "$(CURDIR)/clients/python/src" \
+		>"$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/greenroom.pth"
+	@printf '%s\n' "$(CURDIR)" >$@
+
+$(RUNTIME): requirements.lock $(VENV)/.root
+	@echo "Installing what the server needs"
+	@$(INSTALL) -r requirements.lock
+	@touch $@
+
+$(DEV): requirements-dev.lock $(RUNTIME)
+	@echo "Installing what development needs"
+	@$(INSTALL) -r requirements-dev.lock
+	@touch $@
+
+setup: $(DEV) ## make .venv with all that running and developing need
+
+lock: $(DEV) ## write both locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
+	uv pip compile $(ARGS) --quiet --universal --generate-hashes --no-build --python-version 3.11 --no-header \
+		--output-file requirements.lock pyproject.toml
+	uv pip compile $(ARGS) --quiet --universal --generate-hashes --no-build --python-version 3.11 --no-header \
+		--group dev --constraints requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+# --- code ----------------------------------------------------------------------------------------
+
+generate: $(DEV) ## Python, TypeScript and the descriptor set from the protos
+	@$(PY) proto/plugins/generate.py
+
+format: $(DEV) ## bring Python and protos into shape
+	ruff check --quiet --fix-only .
+	ruff format .
+	buf format --write
+
+lint: $(DEV) ## buf lint, ruff, and who may import what
+	buf lint
+	ruff check .
+	lint-imports --no-logo
+
+types: $(DEV) ## mypy --strict
+	mypy
+
+check-format: $(DEV)
+	ruff format --check .
+	buf format --diff --exit-code
+
+check-breaking: $(DEV)
+	@.ci/breaking
+
+check-generated: $(DEV)
+	@$(PY) proto/plugins/generate.py --check
+
+check: check-format lint check-breaking types check-generated test ## all that a change must pass
+
+# --- tests (PYTEST_ARGS goes to pytest) ------------------------------------------------------------
+
+test: $(DEV) ## every test; what needs node, Chromium or the like is skipped, saying so
+	pytest $(PYTEST_ARGS)
+
+test-unit: $(DEV) ## rules: no database, no gRPC
+	pytest tests/unit $(PYTEST_ARGS)
+
+test-rpc: $(DEV) ## stubs against the real server, on SQLite and PostgreSQL
+	pytest tests/rpc $(PYTEST_ARGS)
+
+test-contract: $(DEV) ## every proto, route and file against the rules of the house
+	pytest tests/contract $(PYTEST_ARGS)
+
+test-e2e: $(DEV) ## through Envoy: REST, gRPC-web, both clients, Chromium
+	pytest tests/e2e $(PYTEST_ARGS)
+
+# --- running ---------------------------------------------------------------------------------------
+
+run: $(RUNTIME) ## the server and Envoy, in the foreground (the settings are in .env.example)
+	@$(PY) -m server up
+
+demo: $(RUNTIME) ## a narrated tour of what `make run` serves
+	@$(PY) clients/python/examples/demo.py $(ARGS)
+
+bench: $(DEV) ## figures beside a bare server (BENCH_JSON=file for JSON lines)
+	@$(PY) -m bench $(ARGS)
+
+migrate: $(RUNTIME) ## bring the database up to date
+	@$(PY) -m server migrate
+
+migration: $(RUNTIME) ## a new migration: make migration NAME=add_rooms
+	@[ -n "$(NAME)" ] || { echo "say what it does: make migration NAME=add_rooms"; exit 2; }
+	@$(PY) -m server migration "$(NAME)"
+
+clean: ## empty the state directory: databases, keys, mails
+	@case "$(STATE_DIR)" in ''|/|.|..|"$(HOME)"|"$(HOME)/"|"$(CURDIR)") echo "clean: STATE_DIR is '$(STATE_DIR)', \
+	which is no state directory"; exit 2;; esac
+	@if [ -d "$(STATE_DIR)" ]; then find "$(STATE_DIR)" -mindepth 1 -delete && echo "$(STATE_DIR) is empty"; fi

@@ -1,0 +1,1 @@
+"""Who somebody is: sign-up, log-in, sessions, access tokens, roles and the audit log."""

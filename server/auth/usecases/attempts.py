@@ -1,0 +1,112 @@
+"""Counts tries and sends in the database, so that the counts hold over parallel calls, several
+servers and restarts."""
+
+from dataclasses import dataclass
+
+from server.auth.models import ContactSend, LoginAttempt, Session, User
+from server.auth.rules import (
+    ACCOUNT_LIMIT,
+    ADDRESS_LIMIT,
+    AttemptLimit,
+    Tally,
+    after_send,
+    counted,
+    forgiven,
+    network_of,
+    wait_of,
+)
+from server.core.db import locked
+from server.core.fields import instant, microseconds
+from server.core.sealing import Keyring
+from server.core.unit import Unit
+
+_LIMITS = {"ACCOUNT": ACCOUNT_LIMIT, "ADDRESS": ADDRESS_LIMIT}
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """Under which keys a try is counted."""
+
+    account: str
+    address: str
+
+
+def subjects_of(
+    unit: Unit, keyring: Keyring, user: User | None, identifier: str, address: str
+) -> Subjects:
+    """The keys of a log-in. An account is counted as one, whichever of its identifiers is tried; an
+    unknown identifier is counted like an account. A network that has an open session of the account
+    has a count of its own: an attack from elsewhere does not lock the owner out."""
+    network = network_of(address)
+    account = f"identifier:{identifier}" if user is None else f"user:{user.id}"
+    if user is not None and _is_known(unit, user, address):
+        account += f"@{network}"
+    return Subjects(
+        account=keyring.hmac("login-attempts", account.encode()).hex(),
+        address=keyring.hmac("login-attempts", f"address:{network}".encode()).hex(),
+    )
+
+
+def count_try(unit: Unit, subjects: Subjects) -> float:
+    """Counts one try as failed before anybody looks at its password; returns 0. Where a subject has
+    to wait it counts nothing and returns the seconds."""
+    pairs = sorted([(subjects.account, "ACCOUNT"), (subjects.address, "ADDRESS")])
+    rows = [_locked_row(unit, subject, kind) for subject, kind in pairs]
+    wait = max(wait_of(_tally(row), unit.now) for row in rows)
+    if wait > 0:
+        return wait
+    for row in rows:
+        _store(unit, row, counted(_tally(row), unit.now, _limit_of(row)))
+    return 0.0
+
+
+def take_back(unit: Unit, subjects: Subjects) -> None:
+    """After a right password: the account starts anew, its address gets this one try back."""
+    for subject, kind in sorted([(subjects.account, "ACCOUNT"), (subjects.address, "ADDRESS")]):
+        row = _locked_row(unit, subject, kind)
+        _store(unit, row, Tally() if kind == "ACCOUNT" else forgiven(_tally(row)))
+
+
+def may_send(unit: Unit, keyring: Keyring, contact: str, *, spaced: bool) -> bool:
+    """Counts a mail to a contact and says whether it may leave; the same work for every contact."""
+    key = keyring.hmac("contact-sends", contact.encode()).hex()
+    ContactSend.insert(contact=key, update_time=unit.now).on_conflict_ignore().execute()
+    row = locked(ContactSend.select().where(ContactSend.contact == key)).get()
+    recent = [instant(stamp) for stamp in row.recent]
+    kept = after_send(recent, unit.now, spaced=spaced)
+    if kept is None:
+        return False
+    row.recent = [microseconds(sent) for sent in kept]
+    row.update_time = unit.now
+    row.save()
+    return True
+
+
+def _is_known(unit: Unit, user: User, address: str) -> bool:
+    network = network_of(address)
+    places = Session.open_for(user.id, unit.now).select(Session.ip).distinct()
+    return any(network_of(session.ip) == network for session in places)
+
+
+def _locked_row(unit: Unit, subject: str, kind: str) -> LoginAttempt:
+    LoginAttempt.insert(
+        subject=subject, kind=kind, update_time=unit.now
+    ).on_conflict_ignore().execute()
+    row: LoginAttempt = locked(LoginAttempt.select().where(LoginAttempt.subject == subject)).get()
+    return row
+
+
+def _limit_of(row: LoginAttempt) -> AttemptLimit:
+    return _LIMITS[row.kind]
+
+
+def _tally(row: LoginAttempt) -> Tally:
+    return Tally(row.failures, row.last_at, row.blocked_until)
+
+
+def _store(unit: Unit, row: LoginAttempt, tally: Tally) -> None:
+    row.failures = tally.failures
+    row.last_at = tally.last_at
+    row.blocked_until = tally.blocked_until
+    row.update_time = unit.now
+    row.save()

@@ -1,0 +1,248 @@
+"""Signing up: a sign-up waits with its own password until the token mailed for it is proven."""
+
+from dataclasses import dataclass
+
+import peewee
+
+from server.auth import audit_actions as actions
+from server.auth.errors import VerificationTokenInvalid
+from server.auth.events import EmailVerified, SignedUp, UserChanged
+from server.auth.issuing import VERIFICATION_PREFIX, hash_of
+from server.auth.mails import WaitingSignUp, taken_mail, verification_mail
+from server.auth.models import (
+    Credential,
+    Registration,
+    Role,
+    User,
+    UserRole,
+    VerificationToken,
+)
+from server.auth.outbox import Outbox
+from server.auth.passwords import ALGORITHM
+from server.auth.rules import (
+    MOST_LISTED_REGISTRATIONS,
+    REGISTRATION_LIFE,
+    VERIFICATION_LIFE,
+    RegistrationStatus,
+    RevokeReason,
+    UserStatus,
+    fold_email,
+    name_for,
+    plain_text,
+)
+from server.auth.usecases.attempts import may_send
+from server.auth.usecases.sessions import end_all_sessions
+from server.auth.usecases.users import tell_rights_changed
+from server.core.db import locked
+from server.core.ids import new_secret
+from server.core.sealing import Keyring
+from server.core.unit import Unit
+
+_PURPOSE = "VERIFY_EMAIL"
+
+
+@dataclass(frozen=True, slots=True)
+class SignUp:
+    """What somebody signs up with; the password goes its own way, to the hash pool."""
+
+    email: str
+    display_name: str
+    persona: str
+    language: str
+
+    @property
+    def folded_email(self) -> str:
+        """The address in the form it is stored in."""
+        return fold_email(self.email)
+
+
+@dataclass(frozen=True, slots=True)
+class SignUpDesk:
+    """What the sign-up use cases need beside the unit."""
+
+    keyring: Keyring
+    outbox: Outbox
+    public_url: str
+    auto_activate: bool
+
+
+def sign_up(unit: Unit, wanted: SignUp, password_hash: str, *, desk: SignUpDesk) -> str:
+    """Opens a sign-up and mails its token, or mails a notice when the address has a proven owner.
+    Returns the folded address: the caller cannot tell which it was."""
+    email = wanted.folded_email
+    # A mistyped password may be mended at once, so sign-ups are not held to one mail a minute.
+    may_mail = may_send(unit, desk.keyring, email, spaced=False)
+    owner = User.get_or_none(User.email == email)
+    unit.audit(actions.SIGN_UP, resource=f"users/{owner.id}" if owner else "", result="ACCEPTED")
+    if owner is not None and _is_settled(owner):
+        if may_mail:
+            desk.outbox.enqueue(unit, taken_mail(email, desk.public_url))
+        return email
+    registration = Registration.create(
+        email=email,
+        password_hash=password_hash,
+        algorithm=ALGORITHM,
+        name=name_for(wanted.display_name, email),
+        role=wanted.persona,
+        language=plain_text(wanted.language),
+        ip=unit.address,
+        expires_at=unit.now + REGISTRATION_LIFE,
+    )
+    if desk.auto_activate and owner is None:
+        _activate_at_once(unit, registration)
+    if may_mail:
+        _mail_tokens(unit, email, [registration], desk)
+    return email
+
+
+def resend_verification(unit: Unit, email: str, *, desk: SignUpDesk) -> None:
+    """Mails new tokens for the sign-ups that wait for an address, if there are any and a mail may
+    leave. Tokens that were mailed before stay good for their time."""
+    folded = fold_email(email)
+    if not may_send(unit, desk.keyring, folded, spaced=True):
+        return
+    waiting = list(Registration.waiting_for(folded, unit.now).limit(MOST_LISTED_REGISTRATIONS))
+    if waiting:
+        _mail_tokens(unit, folded, waiting, desk)
+
+
+def verify_email(unit: Unit, secret: str) -> str:
+    """Consumes a token: its sign-up becomes the account, with the password of that sign-up, and
+    every other sign-up of the address is void. Returns the address."""
+    found = VerificationToken.get_or_none(
+        (VerificationToken.token_hash == hash_of(secret)) & (VerificationToken.purpose == _PURPOSE)
+    )
+    if found is None or found.registration_id is None:
+        raise VerificationTokenInvalid(field="token")
+    # All sign-ups of an address are locked in one order: of two tokens proven at once, one wins.
+    contenders = locked(
+        Registration.select()
+        .where(Registration.email == found.identifier)
+        .order_by(Registration.id)
+    )
+    registration = {row.id: row for row in contenders}.get(found.registration_id)
+    token = VerificationToken.get_or_none(VerificationToken.id == found.id)
+    if (
+        registration is None
+        or token is None
+        or registration.status != RegistrationStatus.PENDING
+        or token.consumed_at is not None
+        or token.expires_at <= unit.now
+    ):
+        raise VerificationTokenInvalid(field="token")
+    token.consumed_at = unit.now
+    token.update_time = unit.now
+    token.save()
+    user = _settle(unit, registration)
+    unit.audit(actions.VERIFY_EMAIL, resource=f"users/{user.id}", actor_id=user.id)
+    unit.emit(EmailVerified(user.id, registration.email))
+    return str(registration.email)
+
+
+def _is_settled(user: User) -> bool:
+    """True when nobody else can win the address by proving it."""
+    return user.email_verified_at is not None or user.status not in (
+        UserStatus.PENDING,
+        UserStatus.ACTIVE,
+    )
+
+
+def _settle(unit: Unit, registration: Registration) -> User:
+    """Makes the proven sign-up the account of its address."""
+    owner = locked(User.select().where(User.email == registration.email)).get_or_none()
+    if owner is not None and _is_settled(owner):
+        raise VerificationTokenInvalid(field="token")
+    if owner is None:
+        owner = _create_user(unit, registration)
+    elif registration.user_id != owner.id:
+        _reclaim(unit, owner, registration)
+    owner.email_verified_at = unit.now
+    owner.status = UserStatus.ACTIVE
+    owner.update_time = unit.now
+    owner.save()
+    Registration.update(status=RegistrationStatus.SUPERSEDED, update_time=unit.now).where(
+        (Registration.email == registration.email)
+        & (Registration.status == RegistrationStatus.PENDING)
+        & (Registration.id != registration.id)
+    ).execute()
+    registration.status = RegistrationStatus.ACTIVATED
+    registration.user_id = owner.id
+    registration.update_time = unit.now
+    registration.save()
+    unit.emit(UserChanged(owner.id))
+    return owner
+
+
+def _create_user(unit: Unit, registration: Registration) -> User:
+    user = User.create(
+        email=registration.email,
+        display_name=registration.name,
+        status=UserStatus.ACTIVE,
+        primary_role=registration.role,
+        signup_provider="email",
+    )
+    Credential.create(
+        user=user.id,
+        password_hash=registration.password_hash,
+        algorithm=registration.algorithm,
+        password_changed_at=unit.now,
+        create_time=unit.now,
+        update_time=unit.now,
+    )
+    _grant_persona(unit, user, registration.role)
+    unit.emit(SignedUp(user.id, registration.role, registration.language))
+    return user
+
+
+def _reclaim(unit: Unit, owner: User, registration: Registration) -> None:
+    """The address of an account that was made active unproven (AUTO_ACTIVATE) turned out to belong
+    to somebody else: nothing of the squatter's ways in survives."""
+    end_all_sessions(unit, owner.id, RevokeReason.RECLAIMED)
+    Credential.update(
+        password_hash=registration.password_hash,
+        algorithm=registration.algorithm,
+        password_changed_at=unit.now,
+        must_change=False,
+        update_time=unit.now,
+    ).where(Credential.user == owner.id).execute()
+    owner.display_name = registration.name
+    owner.primary_role = registration.role
+    owner.username = None
+    UserRole.delete().where(UserRole.user == owner.id).execute()
+    _grant_persona(unit, owner, registration.role)
+    tell_rights_changed(unit, owner.id)
+
+
+def _activate_at_once(unit: Unit, registration: Registration) -> None:
+    """Makes the account before its address is proven, where the setting AUTO_ACTIVATE says so."""
+    try:
+        with unit.savepoint():
+            user = _create_user(unit, registration)
+    except peewee.IntegrityError:
+        return  # Another sign-up of the address was faster; this one can still win by its token.
+    registration.user_id = user.id
+    registration.save()
+
+
+def _grant_persona(unit: Unit, user: User, persona: str) -> None:
+    role = Role.get(Role.name == persona)
+    UserRole.create(user=user.id, role=role.id, create_time=unit.now)
+
+
+def _mail_tokens(
+    unit: Unit, email: str, registrations: list[Registration], desk: SignUpDesk
+) -> None:
+    waiting = []
+    for registration in registrations:
+        secret = VERIFICATION_PREFIX + new_secret()
+        VerificationToken.create(
+            identifier=email,
+            token_hash=hash_of(secret),
+            purpose=_PURPOSE,
+            registration=registration.id,
+            expires_at=unit.now + VERIFICATION_LIFE,
+        )
+        waiting.append(
+            WaitingSignUp(secret, registration.name, registration.ip, registration.create_time)
+        )
+    desk.outbox.enqueue(unit, verification_mail(email, desk.public_url, waiting))

@@ -1,0 +1,184 @@
+"""Sessions after they are opened: refresh, list, end."""
+
+from server.auth import audit_actions as actions
+from server.auth.errors import RefreshTokenInvalid, RefreshTokenReused, SessionNotFound
+from server.auth.events import SessionRevoked
+from server.auth.issuing import IssuedTokens, TokenIssuer, hash_of
+from server.auth.mails import reuse_mail
+from server.auth.models import RefreshToken, Session, User
+from server.auth.outbox import Outbox
+from server.auth.rules import (
+    LONGEST_USER_AGENT,
+    RefreshVerdict,
+    RevokeReason,
+    may_act,
+    refresh_verdict,
+    session_open,
+)
+from server.core.db import locked
+from server.core.errors import Refused
+from server.core.ids import new_id
+from server.core.pagination import Order, Page, Pages, paginate
+from server.core.unit import Unit
+
+
+def refresh_tokens(
+    unit: Unit, presented: str, *, issuer: TokenIssuer, outbox: Outbox
+) -> IssuedTokens | Refused:
+    """Trades a refresh token for a new pair.
+
+    The session row is locked first, so that of parallel calls one rotates and the others see a
+    spent token: within the grace they get the same successor. A later use of a spent token ends the
+    session with all its tokens in this same unit.
+    """
+    session, token = _locked(presented)
+    user = User.get_by_id(session.user_id)
+    if not _usable(session, user, unit):
+        raise RefreshTokenInvalid
+    verdict = refresh_verdict(
+        used_at=token.used_at,
+        expires_at=token.expires_at,
+        now=unit.now,
+        grace=issuer.lifetimes.grace,
+    )
+    if verdict is RefreshVerdict.EXPIRED:
+        raise RefreshTokenInvalid
+    if verdict is RefreshVerdict.REUSED:
+        return _revoke_reused(unit, session, user, outbox)
+    if verdict is RefreshVerdict.LIVE:
+        secret = _rotate(unit, session, token, issuer)
+    else:
+        secret, token = _leaf_of(token, issuer)
+    tokens = issuer.tokens_of(session, secret, session.expires_at, unit.now)
+    session.save()
+    return tokens
+
+
+def _locked(presented: str) -> tuple[Session, RefreshToken]:
+    """The token as it stands once its session is locked, and the session."""
+    found = RefreshToken.get_or_none(RefreshToken.token_hash == hash_of(presented))
+    if found is None:
+        raise RefreshTokenInvalid
+    session = locked(Session.select().where(Session.id == found.session_id)).get_or_none()
+    token = RefreshToken.get_or_none(RefreshToken.id == found.id)
+    if session is None or token is None:
+        raise RefreshTokenInvalid
+    return session, token
+
+
+def _usable(session: Session, user: User, unit: Unit) -> bool:
+    return may_act(user.status, user.suspended_until, unit.now) and session_open(
+        is_revoked=session.is_revoked,
+        expires_at=session.expires_at,
+        absolute_expires_at=session.absolute_expires_at,
+        now=unit.now,
+    )
+
+
+def _rotate(unit: Unit, session: Session, token: RefreshToken, issuer: TokenIssuer) -> str:
+    """Spends the live token and puts its successor in place; the successor's secret."""
+    secret = issuer.new_refresh_secret()
+    session.expires_at = issuer.lifetimes.session_end(unit.now, session.absolute_expires_at)
+    session.last_refresh_at = unit.now
+    session.refresh_count += 1
+    session.last_active_at = unit.now.replace(second=0, microsecond=0)
+    session.ip = unit.address
+    session.user_agent = unit.user_agent[:LONGEST_USER_AGENT]
+    session.update_time = unit.now
+    successor_id = new_id()
+    token.used_at = unit.now
+    token.update_time = unit.now
+    token.successor_id = successor_id
+    token.successor_sealed = issuer.seal_successor(token, secret)
+    token.save()
+    RefreshToken.create(
+        id=successor_id,
+        session=session.id,
+        family=token.family,
+        token_hash=hash_of(secret),
+        expires_at=session.expires_at,
+    )
+    return secret
+
+
+def _leaf_of(token: RefreshToken, issuer: TokenIssuer) -> tuple[str, RefreshToken]:
+    """The live token that descends from a token used within the grace, and its secret. A client
+    that lost a reply may be several steps behind another tab of its own; each step is as recent."""
+    secret = ""
+    while token.used_at is not None:
+        secret = issuer.open_successor(token)
+        token = RefreshToken.get_by_id(token.successor_id)
+    return secret, token
+
+
+def _revoke_reused(unit: Unit, session: Session, user: User, outbox: Outbox) -> Refused:
+    end_session(unit, session, RevokeReason.REUSE)
+    unit.audit(
+        actions.REFRESH_REUSED,
+        resource=f"sessions/{session.id}",
+        result="REUSED",
+        actor_id=user.id,
+    )
+    if user.email is not None:
+        outbox.enqueue(unit, reuse_mail(user.email, session.device_info, unit.now))
+    return Refused(RefreshTokenReused())
+
+
+def end_session(unit: Unit, session: Session, reason: RevokeReason) -> None:
+    """Ends an open session and with it, since they hang on it, all its tokens."""
+    session.is_revoked = True
+    session.revoked_at = unit.now
+    session.revoked_reason = reason
+    session.update_time = unit.now
+    session.save()
+    unit.emit(SessionRevoked(session.id, session.user_id, reason))
+
+
+def end_all_sessions(unit: Unit, user_id: str, reason: RevokeReason) -> int:
+    """Ends every open session of a user; how many there were."""
+    sessions = list(locked(Session.open_for(user_id, unit.now).order_by(Session.id)))
+    for session in sessions:
+        end_session(unit, session, reason)
+    return len(sessions)
+
+
+def log_out(unit: Unit) -> None:
+    """Ends the session of the caller; one that has ended stays ended."""
+    session = _locked_session(unit, unit.caller.session_id)
+    if session is None or session.is_revoked:
+        return
+    end_session(unit, session, RevokeReason.LOGOUT)
+    unit.audit(actions.LOG_OUT, resource=f"sessions/{session.id}")
+
+
+def revoke_session(unit: Unit, session_id: str) -> None:
+    """Ends one of the caller's sessions, or anybody's when an administrator calls.
+
+    ``SessionNotFound`` for an unknown one and for somebody else's.
+    """
+    session = _locked_session(unit, session_id)
+    if session is None:
+        raise SessionNotFound(session_id=session_id)
+    if session.is_revoked:
+        return
+    own = session.user_id == unit.caller.user_id
+    end_session(unit, session, RevokeReason.REVOKED if own else RevokeReason.ADMIN)
+    unit.audit(actions.REVOKE_SESSION, resource=f"sessions/{session.id}", owner=session.user_id)
+
+
+def _locked_session(unit: Unit, session_id: str) -> Session | None:
+    reachable = Session.within_reach_of(unit.caller).where(Session.id == session_id)
+    found: Session | None = locked(reachable).get_or_none()
+    return found
+
+
+def list_sessions(unit: Unit, pages: Pages, *, page_size: int, page_token: str) -> Page[Session]:
+    """The caller's open sessions, last used first."""
+    return paginate(
+        pages,
+        Session.open_for(unit.caller.user_id, unit.now),
+        order=[Order(Session.last_active_at, descending=True), Order(Session.id, descending=True)],
+        page_size=page_size,
+        page_token=page_token,
+        scope={"list": "sessions", "user": unit.caller.user_id},
+    )

@@ -1,0 +1,1 @@
+"""Conversations: direct channels, messages, read marks, typing, live events."""

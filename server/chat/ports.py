@@ -1,0 +1,45 @@
+"""What chat needs of modules it does not import."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol, TypeVar
+
+from server.core.caller import Caller
+from server.core.unit import Unit
+
+T = TypeVar("T")
+
+
+class Directory(Protocol):
+    """Knows who there is to talk to."""
+
+    def active_users(self, unit: Unit, user_ids: Iterable[str]) -> set[str]:
+        """Those of the given users who exist and whose accounts are active."""
+
+
+class Closing(Protocol):
+    """Tells a stream that it has to end."""
+
+    @property
+    def reason(self) -> str | None:
+        """``DRAINING``, ``SESSION_ENDED`` or ``MAX_DURATION``; ``None`` while it may go on."""
+
+    def wait(self) -> Awaitable[str]:
+        """Returns the reason once there is one."""
+
+
+class StreamCall(Protocol):
+    """What a stream needs of the call it serves."""
+
+    @property
+    def caller(self) -> Caller:
+        """Whose stream it is."""
+
+    @property
+    def closing(self) -> Closing:
+        """Tells when it has to end."""
+
+    async def check_rate(self, rate_class: str) -> None:
+        """Counts one command in a rate class; raises ``RateLimited``."""
+
+    async def run(self, work: Callable[[Unit], T], *, write: bool = True) -> T:
+        """Runs ``work`` in a unit of work of its own."""

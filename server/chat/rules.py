@@ -1,0 +1,113 @@
+"""What the chat decides without asking anybody."""
+
+import random
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from server.chat.errors import ChannelNotFound, CursorAhead, TextNotStorable, TooManyChannels
+
+STREAM_CHANNELS = 500
+"""Channels that one stream carries: their positions fit into a resume token of 16,384 characters."""
+RETRY_SECONDS = 5.0
+"""Clients that a server sends away come back spread over this time."""
+
+
+class Standing(NamedTuple):
+    """Where a channel of which somebody is a member stands."""
+
+    channel_id: str
+    epoch: int
+    last_seq: int
+    history_start_seq: int
+    joined_seq: int
+
+
+class Cursor(NamedTuple):
+    """The last number that was seen in a channel; epoch 0 stands for the present one."""
+
+    epoch: int
+    seq: int
+
+
+class Wish(NamedTuple):
+    """What a subscriber asks for."""
+
+    resume_token: str = ""
+    channel_ids: tuple[str, ...] = ()
+    cursors: Mapping[str, Cursor] = {}
+
+    @property
+    def follows(self) -> bool:
+        """True when all channels are meant, those joined later included."""
+        return not self.channel_ids
+
+
+class Resumed(NamedTuple):
+    """What a resume token stands for."""
+
+    positions: Mapping[str, Cursor]
+    follows: bool
+
+
+class Start(NamedTuple):
+    """From where a channel is streamed."""
+
+    standing: Standing
+    after: int
+    gap: bool
+    """True when what was asked for is not all there, so that the reader has to be told."""
+
+
+def direct_key(user_id: str, other_id: str) -> str:
+    """The one key of the direct channel of two users, whoever asks."""
+    return ":".join(sorted((user_id, other_id)))
+
+
+def check_storable(field: str, text: str) -> None:
+    """Raises ``TextNotStorable`` for a text that PostgreSQL cannot hold."""
+    if "\0" in text:
+        raise TextNotStorable(field=field)
+
+
+def starts(
+    wish: Wish, resumed: Resumed | None, standings: Iterable[Standing]
+) -> list[Start]:
+    """From where each channel is streamed; ``standings`` are the caller's channels among those wished.
+
+    A cursor of the request wins over the token. A channel without either starts live, unless the
+    token's stream followed all channels: then this one was joined after it, and starts where the
+    caller joined.
+    """
+    found = {standing.channel_id: standing for standing in standings}
+    if len(found) > STREAM_CHANNELS:
+        raise TooManyChannels(field="channel_ids", limit=STREAM_CHANNELS)
+    for channel_id in (*wish.channel_ids, *wish.cursors):
+        if channel_id not in found:
+            raise ChannelNotFound
+    return [_start(wish, resumed, standing) for standing in found.values()]
+
+
+def _start(wish: Wish, resumed: Resumed | None, standing: Standing) -> Start:
+    cursor = wish.cursors.get(standing.channel_id)
+    field = "cursors"
+    if cursor is None and resumed is not None:
+        field = "resume_token"
+        cursor = resumed.positions.get(standing.channel_id)
+        if cursor is None and resumed.follows:
+            cursor = Cursor(standing.epoch, standing.joined_seq)
+    if cursor is None:
+        return Start(standing, standing.last_seq, gap=False)
+    if cursor.epoch not in (0, standing.epoch):
+        return Start(standing, standing.last_seq, gap=True)
+    if cursor.seq > standing.last_seq:
+        raise CursorAhead(
+            field=field, channel_id=standing.channel_id, last_seq=standing.last_seq
+        )
+    if cursor.seq < standing.history_start_seq:
+        return Start(standing, standing.history_start_seq, gap=True)
+    return Start(standing, max(0, cursor.seq), gap=False)
+
+
+def retry_delay(reason: str) -> float:
+    """Seconds after which a client comes back to a stream that ended for ``reason``."""
+    return 0.0 if reason == "SESSION_ENDED" else random.uniform(0.0, RETRY_SECONDS)

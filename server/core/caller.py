@@ -1,0 +1,43 @@
+"""Who makes a call, as far as the layers below the wire need to know."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A user with a session, a service with a key, or nobody (``kind`` is ``"anonymous"``)."""
+
+    kind: str = "anonymous"
+    user_id: str = ""
+    session_id: str = ""
+    roles: frozenset[str] = field(default_factory=frozenset)
+    permissions: frozenset[str] = field(default_factory=frozenset)
+    privileged_until: datetime | None = None
+    """Until when the session counts as raised by a fresh factor; ``None`` when it is not."""
+    expires: datetime | None = None
+    """When the credentials end; a cached caller is not used past it."""
+
+    @property
+    def is_anonymous(self) -> bool:
+        """True when nobody is signed in."""
+        return self.kind == "anonymous"
+
+    @property
+    def principal(self) -> str:
+        """A stable key for limits, idempotency and logs, such as ``user:0190...``."""
+        return f"{self.kind}:{self.user_id}" if self.user_id else self.kind
+
+
+ANONYMOUS = Caller()
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """What a unit of work knows of the call it serves."""
+
+    caller: Caller = ANONYMOUS
+    request_id: str = ""
+    address: str = ""
+    user_agent: str = ""
+    method: str = ""

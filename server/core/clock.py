@@ -1,0 +1,52 @@
+"""The time, as a port: what reads it is given a clock, so that a test can turn it."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall time for what is stored and shown, monotonic time for durations."""
+
+    def now(self) -> datetime:
+        """The present instant, aware, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only ever grow; their zero means nothing."""
+        ...
+
+
+class SystemClock:
+    """The clock of the machine."""
+
+    def now(self) -> datetime:
+        """The present instant, aware, in UTC, to the microsecond."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds since some moment in the past."""
+        return time.monotonic()
+
+
+class ManualClock:
+    """A clock that stands still until :meth:`advance` moves it."""
+
+    def __init__(self, start: datetime | None = None) -> None:
+        self._now = (start or datetime(2026, 1, 1, tzinfo=UTC)).astimezone(UTC)
+        self._monotonic = 1000.0
+
+    def now(self) -> datetime:
+        """The instant the clock stands at."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Seconds, moved by the same amounts as the wall time."""
+        return self._monotonic
+
+    def advance(self, seconds: float) -> None:
+        """Moves both times forward; a clock never goes back."""
+        if seconds < 0:
+            raise ValueError("A clock does not go back.")
+        self._now += timedelta(seconds=seconds)
+        self._monotonic += seconds

@@ -1,0 +1,178 @@
+"""The settings: read once from the environment, checked together, handed on as one value.
+
+Each row of ``settings_table`` is an attribute of :class:`Settings`, in lower case. This is the only
+file that reads the environment.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from server.core.settings_table import SETTINGS
+
+__all__ = ["SETTINGS", "Settings", "SettingsError", "load_settings", "settings_from_environment"]
+
+
+class SettingsError(Exception):
+    """Every setting that is wrong or missing, in one error."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = tuple(problems)
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"The settings are not usable:\n{listed}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set, checked; ``SETTINGS`` says what each one means."""
+
+    environment: str
+    state_dir: Path
+    processes: int
+    worker: str
+
+    database_url: str
+    database_pool_size: int
+    database_wait_seconds: float
+    database_statement_seconds: float
+    bus_url: str
+
+    grpc_host: str
+    grpc_port: int
+    http_host: str
+    http_port: int
+    public_url: str
+    envoy_admin_port: int
+    metrics_host: str
+    metrics_port: int
+    tls_cert_file: str
+    tls_key_file: str
+    trusted_proxies: tuple[str, ...]
+    cors_origins: tuple[str, ...]
+    reflection: bool
+
+    unary_limit: int
+    stream_limit: int
+    unary_deadline_seconds: float
+    message_bytes: int
+    stream_heartbeat_seconds: float
+    stream_max_seconds: float
+    stream_write_seconds: float
+    drain_seconds: float
+
+    limit_address: str
+    limit_read: str
+    limit_write: str
+    limit_login: str
+    limit_mail: str
+    limit_chat: str
+    limit_ephemeral: str
+    limit_stream: str
+
+    keys_dir: Path
+    encryption_key: str
+    signing_key: str
+    token_issuer: str
+    token_audience: str
+    access_token_seconds: int
+    session_sliding_days: float
+    session_absolute_days: float
+    refresh_grace_seconds: float
+    auto_activate: bool
+    bcrypt_cost: int
+    hash_workers: int
+    hash_queue: int
+
+    smtp_url: str
+    mail_from: str
+    mail_dir: Path
+
+    log_level: str
+    log_format: str
+    log_requests: str
+
+    @property
+    def is_production(self) -> bool:
+        """True when nothing that is only fit for development may be used."""
+        return self.environment == "production"
+
+    @property
+    def is_sqlite(self) -> bool:
+        """True when the database is a SQLite file."""
+        return self.database_url.startswith("sqlite:")
+
+
+def settings_from_environment() -> Settings:
+    """The settings of this process: its environment, and beneath it ``.env`` of its folder."""
+    dotenv = Path(".env")
+    return load_settings({**(read_dotenv(dotenv) if dotenv.is_file() else {}), **os.environ})
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Checks ``environ`` (an empty value counts as none) against the table.
+
+    Raises one :class:`SettingsError` that lists everything that is wrong, missing, or not allowed
+    together.
+    """
+    given = {name: value.strip() for name, value in environ.items() if value.strip()}
+    given.setdefault("ENVIRONMENT", given.get("ENV", "development"))
+    state_dir = given.get("STATE_DIR", ".greenroom")
+    cores = str(os.cpu_count() or 1)
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for setting in SETTINGS:
+        text = given.get(setting.name)
+        if text is None:
+            default = setting.default_in(given["ENVIRONMENT"])
+            text = default.replace("{state_dir}", state_dir).replace("{cores}", cores)
+        try:
+            values[setting.name.lower()] = setting.form.read(text)
+        except ValueError:
+            shown = "its value" if setting.secret else repr(text)
+            problems.append(
+                f"{setting.name}: {shown} cannot be used; accepted is {setting.form.accepted}"
+            )
+    problems += _conflicts(values)
+    if problems:
+        raise SettingsError(problems)
+    return Settings(**values)
+
+
+def _conflicts(values: Mapping[str, Any]) -> list[str]:
+    """What is well formed and yet not allowed together; what is malformed was left out."""
+    problems: list[str] = []
+    if bool(values.get("tls_cert_file")) != bool(values.get("tls_key_file")):
+        problems.append("TLS_CERT_FILE, TLS_KEY_FILE: set both or neither")
+    if values.get("session_absolute_days", 1e9) < values.get("session_sliding_days", 0):
+        problems.append("SESSION_ABSOLUTE_DAYS: must not be below SESSION_SLIDING_DAYS")
+    sqlite = values.get("database_url", "").startswith("sqlite:")
+    if values.get("processes", 1) > 1 or values.get("worker") == "separate":
+        several = "PROCESSES above 1" if values.get("processes", 1) > 1 else "WORKER=separate"
+        if sqlite:
+            problems.append(f"DATABASE_URL: {several} needs postgresql://")
+        if values.get("bus_url", "").startswith("memory:"):
+            problems.append(f"BUS_URL: {several} needs redis://")
+    if values.get("environment") == "production":
+        if "*" in values.get("cors_origins", ()):
+            problems.append("CORS_ORIGINS: production does not allow every origin (*)")
+        if not values.get("smtp_url", "given"):
+            problems.append("SMTP_URL: missing; production does not write mails to files")
+    return problems
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """``NAME=value`` lines of a file; ``#`` begins a comment, quotes around values are dropped."""
+    found: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        name, separator, value = line.strip().removeprefix("export ").partition("=")
+        if not separator or name.startswith("#"):
+            continue
+        value = value.strip()
+        if len(value) >= 2 and value[0] in "'\"" and value.endswith(value[0]):
+            value = value[1:-1]
+        else:
+            value = value.partition(" #")[0].rstrip()
+        found[name.strip()] = value
+    return found

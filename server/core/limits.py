@@ -1,0 +1,83 @@
+"""Rate limits: how long somebody has to wait, in this process or shared between several."""
+
+from typing import Protocol
+
+from server.core.clock import Clock
+from server.core.rates import Rate
+
+MOST_KEYS = 200_000
+"""Keys that one process remembers; past it the longest unused are forgotten, which forgives them."""
+
+
+class Counters(Protocol):
+    """Counts events by key."""
+
+    @property
+    def is_shared(self) -> bool:
+        """True when other processes count in the same place, so that ``take`` has to be awaited."""
+        ...
+
+    def take_now(self, key: str, rate: Rate, cost: int = 1) -> float:
+        """Counts in this process only: 0 when allowed, else the seconds to wait."""
+        ...
+
+    async def take(self, key: str, rate: Rate, cost: int = 1) -> float:
+        """Counts wherever the counters live: 0 when allowed, else the seconds to wait."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of connections."""
+        ...
+
+
+class MemoryCounters:
+    """Counters of one process, by the generic cell rate algorithm (ITU-T I.371).
+
+    A key is one number, the time at which it will be idle again, so that taking is a handful of
+    operations whatever the rate. Refused calls are not counted.
+    """
+
+    is_shared = False
+
+    def __init__(self, clock: Clock) -> None:
+        self._now = clock.monotonic
+        self._idle_at: dict[str, float] = {}
+
+    def take_now(self, key: str, rate: Rate, cost: int = 1) -> float:
+        """0 when allowed, else the seconds to wait."""
+        now = self._now()
+        spacing = rate.period / rate.amount
+        idle_at = self._idle_at.pop(key, 0.0)
+        base = idle_at if idle_at > now else now
+        wait = base + cost * spacing - rate.burst * spacing - now
+        if wait > 1e-9:
+            self._idle_at[key] = idle_at
+            return wait
+        self._idle_at[key] = base + cost * spacing
+        if len(self._idle_at) > MOST_KEYS:
+            self._forget(now)
+        return 0.0
+
+    async def take(self, key: str, rate: Rate, cost: int = 1) -> float:
+        """The same as :meth:`take_now`."""
+        return self.take_now(key, rate, cost)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _forget(self, now: float) -> None:
+        """Drops what is idle, and the longest unused tenth if that was not enough."""
+        for key in [key for key, idle_at in self._idle_at.items() if idle_at <= now]:
+            del self._idle_at[key]
+        if len(self._idle_at) > MOST_KEYS:
+            for key in list(self._idle_at)[: MOST_KEYS // 10]:
+                del self._idle_at[key]
+
+
+def open_counters(bus_url: str, clock: Clock) -> Counters:
+    """Counters beside the bus: shared when the bus is."""
+    if bus_url.startswith("memory:"):
+        return MemoryCounters(clock)
+    from server.core.bus_redis import RedisCounters
+
+    return RedisCounters(bus_url, clock)

@@ -1,0 +1,208 @@
+"""The composition root: everything that one server process is made of. Read it top to bottom."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
+
+from server.auth import wiring as auth
+from server.chat import wiring as chat
+from server.core import idempotency as core_idempotency
+from server.core import schema
+from server.core.bus import Bus, open_bus
+from server.core.clock import Clock, SystemClock
+from server.core.config import Settings
+from server.core.db import Database
+from server.core.events import Events
+from server.core.hashing import HashPool
+from server.core.jobs import JobRunner, Jobs
+from server.core.limits import Counters, open_counters
+from server.core.mail import open_mailer
+from server.core.pagination import Pages
+from server.core.parts import Parts
+from server.core.rates import Rate
+from server.core.sealing import load_keyring
+from server.wire.admission import Admission
+from server.wire.arrival import ArrivalReader
+from server.wire.exchange import Exchange
+from server.wire.idempotency import ReplyStore
+from server.wire.logs import CallLog
+from server.wire.metrics import CallMetrics
+from server.wire.server import WireServer
+from server.wire.service import Service
+from server.wire.streams import StreamRegistry
+
+logger = logging.getLogger(__name__)
+
+Stop = Callable[[], object]
+
+
+@dataclass
+class Running:
+    """A server that serves; ``stop`` drains it."""
+
+    port: int
+    wire: WireServer
+    parts: Parts
+    runner: JobRunner | None
+    registry: CollectorRegistry
+    streams: StreamRegistry
+    _modules: list["auth.AuthModule | chat.ChatModule"]
+    _log: CallLog
+
+    async def stop(self, seconds: float | None = None) -> None:
+        """Drains within ``seconds`` (the setting DRAIN_SECONDS when ``None``) and lets go of all."""
+        await self.wire.drain(self.parts.settings.drain_seconds if seconds is None else seconds)
+        for module in reversed(self._modules):
+            await module.stop()
+        if self.runner is not None:
+            await asyncio.to_thread(self.runner.stop)
+        await self.parts.counters.close()
+        await self.parts.bus.close()
+        self.parts.hash_pool.close()
+        self.parts.database.close()
+        self._log.flush()
+
+
+async def start(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    extra_services: Callable[[Parts], list[Service]] | None = None,
+) -> Running:
+    """Starts one server process's worth of Greenroom on the running loop.
+
+    ``extra_services`` adds services for tests of the wire itself.
+    """
+    clock = clock or SystemClock()
+    schema.require_current(settings.database_url)
+    parts = await _parts(settings, clock)
+    registry = CollectorRegistry()
+    streams = StreamRegistry(
+        limit=settings.stream_limit,
+        write_seconds=settings.stream_write_seconds,
+        max_seconds=settings.stream_max_seconds,
+    )
+    log = CallLog(settings.log_format)
+
+    auth_module = auth.build(parts)
+    chat_module = chat.build(parts, directory=auth_module.directory)
+    modules: list[auth.AuthModule | chat.ChatModule] = [auth_module, chat_module]
+    auth_module.authenticator.on_revoked(streams.close_session)
+    parts.database.audit_sink = auth_module.audit_sink
+    parts.database.job_sink = parts.jobs.enqueue
+    parts.database.publisher = parts.events.publish
+    parts.jobs.register("idempotency.forget_expired", core_idempotency.forget_expired)
+    parts.jobs.schedule("idempotency.forget_expired", "17 * * * *")
+
+    exchange = Exchange(
+        database=parts.database,
+        clock=clock,
+        admission=Admission(
+            authenticator=auth_module.authenticator,
+            counters=parts.counters,
+            clock=clock,
+            address_rate=Rate.parse(settings.limit_address),
+            class_rates=_class_rates(settings),
+        ),
+        arrivals=ArrivalReader(settings.trusted_proxies),
+        metrics=CallMetrics(registry),
+        log=log,
+        log_requests=settings.log_requests,
+    )
+    services = [service for module in modules for service in module.services]
+    if extra_services is not None:
+        services += extra_services(parts)
+    wire = WireServer(
+        services,
+        exchange=exchange,
+        streams=streams,
+        replies=ReplyStore(parts.keyring),
+        unary_limit=settings.unary_limit,
+        message_bytes=settings.message_bytes,
+        reflected=settings.reflection,
+    )
+    for module in modules:
+        await module.start()
+    runner = _start_jobs(parts) if settings.worker == "inline" else None
+    port = await wire.start(f"{settings.grpc_host}:{settings.grpc_port}")
+    _measure(registry, parts)
+    return Running(port, wire, parts, runner, registry, streams, modules, log)
+
+
+async def _parts(settings: Settings, clock: Clock) -> Parts:
+    loop = asyncio.get_running_loop()
+    keyring = load_keyring(settings)
+    bus: Bus = open_bus(settings.bus_url, loop)
+    await bus.start()
+    counters: Counters = open_counters(settings.bus_url, clock)
+    return Parts(
+        settings=settings,
+        clock=clock,
+        database=Database.open(settings, clock),
+        events=Events(),
+        bus=bus,
+        counters=counters,
+        jobs=Jobs(clock),
+        keyring=keyring,
+        pages=Pages(keyring),
+        mailer=open_mailer(settings),
+        hash_pool=HashPool(settings.hash_workers, settings.hash_queue),
+    )
+
+
+def _start_jobs(parts: Parts) -> JobRunner:
+    runner = JobRunner(parts.database, parts.jobs, parts.clock)
+    runner.start()
+    return runner
+
+
+def _class_rates(settings: Settings) -> dict[str, Rate | None]:
+    return {
+        "READ": Rate.parse(settings.limit_read),
+        "WRITE": Rate.parse(settings.limit_write),
+        "LOGIN": Rate.parse(settings.limit_login),
+        "MAIL": Rate.parse(settings.limit_mail),
+        "CHAT": Rate.parse(settings.limit_chat),
+        "EPHEMERAL": Rate.parse(settings.limit_ephemeral),
+        "STREAM": Rate.parse(settings.limit_stream),
+    }
+
+
+def _measure(registry: CollectorRegistry, parts: Parts) -> None:
+    hashes = Gauge("greenroom_hash_queue", "Passwords waiting to be hashed.", registry=registry)
+    hashes.set_function(lambda: parts.hash_pool.waiting)
+
+
+async def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once."""
+    running = await start(settings)
+    metrics, _thread = start_http_server(
+        settings.metrics_port, settings.metrics_host, registry=running.registry
+    )
+    logger.info(
+        "serving gRPC on %s:%d, metrics on %s:%d",
+        settings.grpc_host,
+        running.port,
+        settings.metrics_host,
+        metrics.server_port,
+    )
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if ended.is_set():
+            os._exit(1)
+        ended.set()
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, on_signal)
+    await ended.wait()
+    logger.info("draining, at most %.0f s", settings.drain_seconds)
+    await running.stop()
+    metrics.shutdown()
+    logger.info("stopped")

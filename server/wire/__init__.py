@@ -1,0 +1,1 @@
+"""All that knows gRPC and belongs to no module: policies, checks, errors, streams, drain."""

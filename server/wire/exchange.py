@@ -1,0 +1,141 @@
+"""What all four kinds of method share: admission before the servicer, the figures after it."""
+
+import logging
+import time
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from google.protobuf.message import Message
+from grpc import aio
+
+from server.core.caller import Caller
+from server.core.clock import Clock
+from server.core.db import Database
+from server.core.errors import DeadlineExceeded, GreenroomError, PermissionDenied
+from server.core.unit import Unit
+from server.wire.admission import Admission, bearer
+from server.wire.arrival import ArrivalReader
+from server.wire.call import Call
+from server.wire.logs import CallLog
+from server.wire.metrics import CallMetrics, MethodFigures
+from server.wire.policies import MethodRule
+from server.wire.redaction import redacted
+from server.wire.status import InternalError
+
+logger = logging.getLogger(__name__)
+
+Context: TypeAlias = "aio.ServicerContext[Any, Any]"
+
+
+class Exchange:
+    """The shared machinery that every handler is made with."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        admission: Admission,
+        arrivals: ArrivalReader,
+        metrics: CallMetrics,
+        log: CallLog,
+        log_requests: str,
+    ) -> None:
+        self.database = database
+        self.clock = clock
+        self.admission = admission
+        self.metrics = metrics
+        self._arrivals = arrivals
+        self._log = log
+        self._log_requests = log_requests
+
+    def open(self, rule: MethodRule, context: Context) -> tuple[Call, str]:
+        """The call and the bearer token that came with it; checks nothing."""
+        arrival = self._arrivals.read(context)
+        remaining = context.time_remaining()
+        limit = rule.deadline
+        if limit is None or (remaining is not None and remaining < limit):
+            limit = remaining
+        call = Call(
+            rule,
+            clock=self.clock,
+            database=self.database,
+            admission=self.admission,
+            request_id=arrival.request_id,
+            address=arrival.address,
+            user_agent=arrival.user_agent,
+            traceparent=arrival.traceparent,
+            deadline=None if limit is None else time.monotonic() + limit,
+        )
+        token = bearer(arrival.authorization) if arrival.authorization else ""
+        return call, token
+
+    async def admit(self, call: Call, token: str) -> None:
+        """Limit per address, identity, policy, limit per caller; raises at the first that fails."""
+        rule = call.rule
+        admission = self.admission
+        admission.check_address(call.address)
+        caller: Caller | None = admission.identify_cached(rule, token)
+        if caller is None:
+            caller = await admission.identify(token)
+        call.caller = caller
+        try:
+            admission.check_policy(rule, caller)
+        except PermissionDenied as denial:
+            if rule.audit:
+                await self._audit_denial(call, denial)
+            raise
+        await admission.check_class(rule, caller, call.address)
+
+    async def _audit_denial(self, call: Call, denial: GreenroomError) -> None:
+        """A denied call of an audited method leaves a row, like the effect it did not have."""
+
+        def work(unit: Unit) -> None:
+            unit.audit("wire.access.denied", resource=call.method, result=denial.reason)
+
+        await call.run(work)
+
+    def foreseen(self, call: Call, error: BaseException) -> GreenroomError:
+        """The error that the caller is told: itself when it is ours, INTERNAL when it is not."""
+        if isinstance(error, GreenroomError):
+            return error
+        if isinstance(error, TimeoutError):
+            return DeadlineExceeded()
+        logger.error(
+            "unforeseen error in %s",
+            call.method,
+            exc_info=error,
+            extra={"fields": {"request_id": call.request_id, "method": call.method}},
+        )
+        return InternalError(request_id=call.request_id)
+
+    def finish(
+        self,
+        call: Call,
+        figures: MethodFigures,
+        code: str,
+        *,
+        error: GreenroomError | None = None,
+        request: Message | None = None,
+    ) -> None:
+        """Counts the call and writes its line."""
+        seconds = time.monotonic() - call.opened
+        figures.count(code, seconds)
+        line: dict[str, Any] = {
+            "time": datetime.now(UTC),
+            "method": call.method,
+            "code": code,
+            "ms": round(seconds * 1000, 3),
+            "caller": call.caller.principal,
+            "address": call.address,
+            "request_id": call.request_id,
+        }
+        if call.traceparent:
+            line["trace_id"] = call.traceparent[3:35]
+        if error is not None:
+            line["reason"] = error.reason
+        if request is not None and (
+            self._log_requests == "all" or (error is not None and self._log_requests == "failed")
+        ):
+            line["request"] = redacted(request)
+        self._log.write(line)

@@ -1,0 +1,132 @@
+"""The wrappers of the three kinds of method that stream."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from grpc import aio
+
+from server.core.errors import GreenroomError, Refused
+from server.wire.call import Call
+from server.wire.exchange import Context, Exchange
+from server.wire.policies import MethodKind, MethodRule
+from server.wire.status import abort
+from server.wire.streams import OpenStream, StreamRegistry
+from server.wire.validation import decoded
+
+ABORT_SECONDS = 5.0
+"""How long the status of a cut stream may take to leave; the transport is cancelled after that."""
+
+
+def stream_handler(
+    exchange: Exchange, streams: StreamRegistry, rule: MethodRule, servicer: Callable[..., Any]
+) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    """A handler for the kind of the rule."""
+    stream = _Streaming(exchange, streams, rule, servicer)
+    match rule.kind:
+        case MethodKind.SERVER_STREAM:
+            return grpc.unary_stream_rpc_method_handler(stream.serve_one)
+        case MethodKind.CLIENT_STREAM:
+            return grpc.stream_unary_rpc_method_handler(stream.collect)
+        case _:
+            return grpc.stream_stream_rpc_method_handler(stream.serve_many)
+
+
+class _Streaming:
+    def __init__(
+        self,
+        exchange: Exchange,
+        streams: StreamRegistry,
+        rule: MethodRule,
+        servicer: Callable[..., Any],
+    ) -> None:
+        self._exchange = exchange
+        self._streams = streams
+        self._rule = rule
+        self._servicer = servicer
+        self._figures = exchange.metrics.of(rule.full_name)
+
+    async def serve_one(self, raw: bytes, context: Context) -> None:
+        """One request in, replies out."""
+
+        async def body(call: Call, stream: OpenStream) -> None:
+            request = decoded(self._rule, raw)
+            await self._write_all(self._servicer(request, call), context, stream)
+
+        await self._serve(context, body)
+
+    async def serve_many(self, _requests: object, context: Context) -> None:
+        """Requests in, replies out."""
+
+        async def body(call: Call, stream: OpenStream) -> None:
+            requests = self._requests(context)
+            await self._write_all(self._servicer(requests, call), context, stream)
+
+        await self._serve(context, body)
+
+    async def collect(self, _requests: object, context: Context) -> bytes:
+        """Requests in, one reply out."""
+        replies: list[bytes] = []
+
+        async def body(call: Call, _stream: OpenStream) -> None:
+            reply = await self._servicer(self._requests(context), call)
+            if isinstance(reply, Refused):
+                raise reply.error
+            replies.append(reply if isinstance(reply, bytes) else reply.SerializeToString())
+
+        await self._serve(context, body)
+        return replies[0]
+
+    async def _serve(self, context: Context, body: Callable[[Call, OpenStream], Any]) -> None:
+        exchange = self._exchange
+        call, token = exchange.open(self._rule, context)
+        stream: OpenStream | None = None
+        try:
+            self._streams.admit()
+            await exchange.admit(call, token)
+            task = asyncio.current_task()
+            assert task is not None
+            stream = self._streams.add(call, task)
+            async with asyncio.timeout(call.remaining()):
+                await body(call, stream)
+        except asyncio.CancelledError:
+            if stream is None or not stream.stalled:
+                exchange.finish(call, self._figures, "CANCELLED")
+                raise
+            stream.task.uncancel()
+            error: GreenroomError = call.stalled_error(retry_after=1.0)
+        except Exception as raised:
+            error = exchange.foreseen(call, raised)
+        else:
+            exchange.finish(call, self._figures, "OK")
+            return
+        finally:
+            if stream is not None:
+                self._streams.remove(stream)
+        exchange.finish(call, self._figures, error.code, error=error)
+        async with asyncio.timeout(ABORT_SECONDS):
+            await abort(context, error, call.request_id)
+
+    async def _write_all(
+        self, replies: AsyncIterator[Any], context: Context, stream: OpenStream
+    ) -> None:
+        clock = asyncio.get_running_loop().time
+        try:
+            async for reply in replies:
+                encoded = reply if type(reply) is bytes else reply.SerializeToString()
+                stream.writing_since = clock()
+                await context.write(encoded)
+                stream.writing_since = 0.0
+        finally:
+            closing = getattr(replies, "aclose", None)
+            if closing is not None:
+                await closing()
+
+    async def _requests(self, context: Context) -> AsyncIterator[Message]:
+        while True:
+            raw = await context.read()
+            if raw is aio.EOF:
+                return
+            yield decoded(self._rule, raw)

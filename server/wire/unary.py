@@ -1,0 +1,142 @@
+"""The wrapper of a unary method: one coroutine around the servicer, composed at registration."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from server.core.errors import Refused
+from server.core.unit import Unit
+from server.wire.admission import TooManyCalls
+from server.wire.call import Call
+from server.wire.exchange import Context, Exchange
+from server.wire.idempotency import FIELD, ReplyStore
+from server.wire.policies import ContractError, MethodRule
+from server.wire.service import SERIALIZABLE
+from server.wire.status import abort
+from server.wire.validation import decoded
+
+Servicer = Callable[[Any, Call], Any]
+Invoke = Callable[[Message, Call], Awaitable[bytes]]
+
+
+class UnaryBudget:
+    """How many unary calls are being worked on, and how many may be."""
+
+    __slots__ = ("in_flight", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.in_flight = 0
+
+
+def unary_handler(
+    exchange: Exchange,
+    budget: UnaryBudget,
+    replies: ReplyStore,
+    rule: MethodRule,
+    servicer: Servicer,
+) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    """A handler that decodes by itself, so that bytes it cannot decode are an error like others."""
+    invoke = _invoker(exchange, replies, rule, servicer)
+    figures = exchange.metrics.of(rule.full_name)
+
+    async def handle(raw: bytes, context: Context) -> bytes:
+        call, token = exchange.open(rule, context)
+        request: Message | None = None
+        budget.in_flight += 1
+        try:
+            if budget.in_flight > budget.limit:
+                raise TooManyCalls(retry_after=0.5)
+            await exchange.admit(call, token)
+            request = decoded(rule, raw)
+            reply = await invoke(request, call)
+        except asyncio.CancelledError:
+            exchange.finish(call, figures, "CANCELLED", request=request)
+            raise
+        except Exception as raised:
+            error = exchange.foreseen(call, raised)
+        else:
+            exchange.finish(call, figures, "OK", request=request)
+            return reply
+        finally:
+            budget.in_flight -= 1
+        exchange.finish(call, figures, error.code, error=error, request=request)
+        await abort(context, error, call.request_id)
+        raise AssertionError("abort returned")
+
+    return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def _invoker(
+    exchange: Exchange, replies: ReplyStore, rule: MethodRule, servicer: Servicer
+) -> Invoke:
+    if inspect.iscoroutinefunction(servicer):
+        if rule.idempotency == "REQUEST_ID":
+            raise ContractError(
+                f"{rule.full_name}: REQUEST_ID stores its reply in the unit of the effect, so the "
+                "servicer method must be a plain `def`"
+            )
+        return _on_loop(servicer)
+    return _in_unit(exchange, replies, rule, servicer)
+
+
+def _on_loop(servicer: Servicer) -> Invoke:
+    async def invoke(request: Message, call: Call) -> bytes:
+        if call.deadline is None:
+            return _encoded(await servicer(request, call))
+        async with asyncio.timeout(call.deadline - time.monotonic()):
+            reply = await servicer(request, call)
+        return _encoded(reply)
+
+    return invoke
+
+
+def _in_unit(
+    exchange: Exchange, replies: ReplyStore, rule: MethodRule, servicer: Servicer
+) -> Invoke:
+    stored = rule.idempotency == "REQUEST_ID"
+    write = not rule.read_only
+    isolated = hasattr(servicer, SERIALIZABLE)
+    database = exchange.database
+
+    async def invoke(request: Message, call: Call) -> bytes:
+        def work(unit: Unit) -> bytes | Refused:
+            call.unit = unit
+            if stored and getattr(request, FIELD):
+                return replies.once(unit, rule, request, lambda: effect(unit))
+            return effect(unit)
+
+        def effect(unit: Unit) -> bytes | Refused:
+            reply = servicer(request, call)
+            if isinstance(reply, Refused):
+                return reply
+            if rule.audit and not unit.audited:
+                unit.audit(rule.full_name)
+            return _encoded(reply)
+
+        timeout = None if call.deadline is None else call.deadline - time.monotonic()
+        async with asyncio.timeout(timeout):
+            reply = await database.run(
+                work,
+                write=write,
+                serializable=isolated,
+                deadline=call.deadline,
+                context=call.context,
+            )
+        return _encoded(reply)
+
+    return invoke
+
+
+def _encoded(reply: Any) -> bytes:
+    if isinstance(reply, bytes):
+        return reply
+    if isinstance(reply, Refused):
+        raise reply.error
+    encoded: bytes = reply.SerializeToString()
+    return encoded
