@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
@@ -19,7 +20,7 @@ from server.core.config import Settings
 from server.core.db import Database
 from server.core.events import Events
 from server.core.hashing import HashPool
-from server.core.jobs import JobRunner, Jobs
+from server.core.jobs import JobRunner, Jobs, delete_done
 from server.core.limits import Counters, open_counters
 from server.core.mail import open_mailer
 from server.core.pagination import Pages
@@ -38,7 +39,22 @@ from server.wire.streams import StreamRegistry
 
 logger = logging.getLogger(__name__)
 
-Stop = Callable[[], object]
+
+class Module(Protocol):
+    """What a module's ``wiring.build`` returns, as far as this file needs it."""
+
+    @property
+    def services(self) -> list[Service]:
+        """What it serves."""
+        ...
+
+    async def start(self) -> None:
+        """Begins whatever runs beside the calls."""
+        ...
+
+    async def stop(self) -> None:
+        """Ends it, after the calls were drained."""
+        ...
 
 
 @dataclass
@@ -51,7 +67,7 @@ class Running:
     runner: JobRunner | None
     registry: CollectorRegistry
     streams: StreamRegistry
-    _modules: list["auth.AuthModule | chat.ChatModule"]
+    _modules: list[Module]
     _log: CallLog
 
     async def stop(self, seconds: float | None = None) -> None:
@@ -90,14 +106,12 @@ async def start(
     log = CallLog(settings.log_format)
 
     auth_module = auth.build(parts)
-    chat_module = chat.build(parts, directory=auth_module.directory)
-    modules: list[auth.AuthModule | chat.ChatModule] = [auth_module, chat_module]
+    modules: list[Module] = [auth_module, chat.build(parts, directory=auth_module.directory)]
     auth_module.authenticator.on_revoked(streams.close_session)
     parts.database.audit_sink = auth_module.audit_sink
     parts.database.job_sink = parts.jobs.enqueue
     parts.database.publisher = parts.events.publish
-    parts.jobs.register("idempotency.forget_expired", core_idempotency.forget_expired)
-    parts.jobs.schedule("idempotency.forget_expired", "17 * * * *")
+    _register_core_jobs(parts.jobs)
 
     exchange = Exchange(
         database=parts.database,
@@ -155,6 +169,13 @@ async def _parts(settings: Settings, clock: Clock) -> Parts:
     )
 
 
+def _register_core_jobs(jobs: Jobs) -> None:
+    jobs.register("idempotency.forget_expired", core_idempotency.forget_expired)
+    jobs.schedule("idempotency.forget_expired", "17 * * * *")
+    jobs.register("jobs.delete_done", delete_done)
+    jobs.schedule("jobs.delete_done", "27 3 * * *")
+
+
 def _start_jobs(parts: Parts) -> JobRunner:
     runner = JobRunner(parts.database, parts.jobs, parts.clock)
     runner.start()
@@ -178,6 +199,30 @@ def _measure(registry: CollectorRegistry, parts: Parts) -> None:
     hashes.set_function(lambda: parts.hash_pool.waiting)
 
 
+async def work(settings: Settings) -> None:
+    """Runs the jobs alone, for servers with WORKER=separate, until SIGTERM or SIGINT."""
+    schema.require_current(settings.database_url)
+    parts = await _parts(settings, SystemClock())
+    auth_module = auth.build(parts)
+    parts.database.audit_sink = auth_module.audit_sink
+    parts.database.job_sink = parts.jobs.enqueue
+    parts.database.publisher = parts.events.publish
+    _register_core_jobs(parts.jobs)
+    registry = CollectorRegistry()
+    metrics, _thread = start_http_server(
+        settings.metrics_port, settings.metrics_host, registry=registry
+    )
+    runner = _start_jobs(parts)
+    logger.info("working, metrics on %s:%d", settings.metrics_host, metrics.server_port)
+    await _signalled()
+    await asyncio.to_thread(runner.stop)
+    metrics.shutdown()
+    await parts.counters.close()
+    await parts.bus.close()
+    parts.hash_pool.close()
+    parts.database.close()
+
+
 async def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once."""
     running = await start(settings)
@@ -191,6 +236,15 @@ async def serve(settings: Settings) -> None:
         settings.metrics_host,
         metrics.server_port,
     )
+    await _signalled()
+    logger.info("draining, at most %.0f s", settings.drain_seconds)
+    await running.stop()
+    metrics.shutdown()
+    logger.info("stopped")
+
+
+async def _signalled() -> None:
+    """Returns at the first SIGTERM or SIGINT; another one ends the process at once."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -202,7 +256,3 @@ async def serve(settings: Settings) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, on_signal)
     await ended.wait()
-    logger.info("draining, at most %.0f s", settings.drain_seconds)
-    await running.stop()
-    metrics.shutdown()
-    logger.info("stopped")

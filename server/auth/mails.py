@@ -115,4 +115,4 @@ def _shown(moment: datetime) -> str:
 def _one_line(text: str) -> str:
     """A name that somebody else chose, unable to forge a line or a link of the mail."""
     shown = "".join(character if character.isprintable() else " " for character in text)
-    return '"' + " ".join(shown.split()).replace("://", ": //").replace('"', "'")[:100] + '"'
+    return '"' + " ".join(shown.replace(":", " ").replace('"', "'").split())[:100] + '"'

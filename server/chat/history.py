@@ -76,7 +76,9 @@ class HistoryReader:
         rows = self._rows(self._sql.oldest_after, (channel_id, seq, last_seq, limit))
         return [StoredMessage(*row) for row in rows]
 
-    def read_marks(self, _unit: Unit, channel_ids: Collection[str]) -> list[tuple[str, int, str, int]]:
+    def read_marks(
+        self, _unit: Unit, channel_ids: Collection[str]
+    ) -> list[tuple[str, int, str, int]]:
         """Channel, epoch, user and number of all read marks in the channels."""
         if not channel_ids:
             return []

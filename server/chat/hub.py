@@ -121,9 +121,16 @@ class Hub:
         self._followers.setdefault(subscriber.user_id, set()).add(subscriber)
 
     def attach(
-        self, subscriber: Subscriber, channel_id: str, *, epoch: int, last_seq: int, next_seq: int
+        self,
+        subscriber: Subscriber,
+        channel_id: str,
+        *,
+        epoch: int,
+        last_seq: int,
+        next_seq: int,
+        missed: tuple[int, int] | None = None,
     ) -> None:
-        """Lets a subscriber watch a channel from ``next_seq`` on.
+        """Lets a subscriber watch a channel from ``next_seq`` on, after a gap if it has ``missed`` any.
 
         ``epoch`` and ``last_seq`` are the channel's, read before. What was stored since is found by
         :meth:`check` of this channel, which has to follow.
@@ -132,7 +139,7 @@ class Hub:
         if ring is None:
             ring = self._rings[channel_id] = Ring(channel_id)
             ring.restart(epoch, last_seq)
-        subscriber.attach(ring, epoch, next_seq)
+        subscriber.attach(ring, epoch, next_seq, missed)
         self.heard(channel_id, epoch, last_seq)
 
     def unsubscribe(self, subscriber: Subscriber) -> None:

@@ -157,9 +157,7 @@ class Lane:
                 self._connections.roll_back()
                 raise
 
-    def _settle(
-        self, group: list[Waiting], outcomes: Sequence[Outcome | BaseException]
-    ) -> None:
+    def _settle(self, group: list[Waiting], outcomes: Sequence[Outcome | BaseException]) -> None:
         """On the loop's thread: delivers what is new, then answers everybody."""
         fresh = [outcome for outcome in outcomes if isinstance(outcome, Sent) and outcome.fresh]
         if fresh:

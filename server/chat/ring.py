@@ -24,9 +24,7 @@ class Note:
 
     __slots__ = ("expires", "frame", "not_for", "rank", "version")
 
-    def __init__(
-        self, version: int, frame: bytes, rank: int, expires: float, not_for: str
-    ) -> None:
+    def __init__(self, version: int, frame: bytes, rank: int, expires: float, not_for: str) -> None:
         self.version = version
         self.rank = rank
         self.frame = frame

@@ -54,8 +54,8 @@ class Start(NamedTuple):
 
     standing: Standing
     after: int
-    gap: bool
-    """True when what was asked for is not all there, so that the reader has to be told."""
+    missed: Cursor | None = None
+    """The cursor that was asked for, when not all after it is there and the reader has to be told."""
 
 
 def direct_key(user_id: str, other_id: str) -> str:
@@ -69,9 +69,7 @@ def check_storable(field: str, text: str) -> None:
         raise TextNotStorable(field=field)
 
 
-def starts(
-    wish: Wish, resumed: Resumed | None, standings: Iterable[Standing]
-) -> list[Start]:
+def starts(wish: Wish, resumed: Resumed | None, standings: Iterable[Standing]) -> list[Start]:
     """From where each channel is streamed; ``standings`` are the caller's channels among those wished.
 
     A cursor of the request wins over the token. A channel without either starts live, unless the
@@ -96,16 +94,14 @@ def _start(wish: Wish, resumed: Resumed | None, standing: Standing) -> Start:
         if cursor is None and resumed.follows:
             cursor = Cursor(standing.epoch, standing.joined_seq)
     if cursor is None:
-        return Start(standing, standing.last_seq, gap=False)
+        return Start(standing, standing.last_seq)
     if cursor.epoch not in (0, standing.epoch):
-        return Start(standing, standing.last_seq, gap=True)
+        return Start(standing, standing.last_seq, missed=cursor)
     if cursor.seq > standing.last_seq:
-        raise CursorAhead(
-            field=field, channel_id=standing.channel_id, last_seq=standing.last_seq
-        )
+        raise CursorAhead(field=field, channel_id=standing.channel_id, last_seq=standing.last_seq)
     if cursor.seq < standing.history_start_seq:
-        return Start(standing, standing.history_start_seq, gap=True)
-    return Start(standing, max(0, cursor.seq), gap=False)
+        return Start(standing, standing.history_start_seq, missed=cursor)
+    return Start(standing, max(0, cursor.seq))
 
 
 def retry_delay(reason: str) -> float:

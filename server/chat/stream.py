@@ -5,13 +5,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
+from server.chat.errors import TooManyChannels
 from server.chat.history import HistoryReader
 from server.chat.hub import Hub
 from server.chat.ports import Closing, StreamCall
 from server.chat.resume import ResumeTokens
 from server.chat.ring import REPLY_BYTES
 from server.chat.rules import STREAM_CHANNELS, Standing, Start, Wish, retry_delay, starts
-from server.chat.errors import TooManyChannels
 from server.core.unit import Unit
 
 
@@ -198,20 +198,19 @@ class EventStream:
         new = [standing for standing in standings if standing.channel_id not in watched]
         if len(watched) + len(new) > STREAM_CHANNELS:
             raise TooManyChannels(field="channel_ids", limit=STREAM_CHANNELS)
-        await self._attach([Start(standing, standing.joined_seq, gap=False) for standing in new])
+        await self._attach([Start(standing, standing.joined_seq) for standing in new])
 
     async def _attach(self, plan: list[Start]) -> None:
         hub = self._shared.hub
-        for standing, after, gap in plan:
+        for standing, after, missed in plan:
             hub.attach(
                 self._subscriber,
                 standing.channel_id,
                 epoch=standing.epoch,
                 last_seq=standing.last_seq,
                 next_seq=after + 1,
+                missed=missed,
             )
-            if gap:
-                self.push_gap(standing, after + 1)
         await hub.check([standing.channel_id for standing, _, _ in plan])
 
     def _standings(self, wish: Wish) -> Callable[[Unit], list[Standing]]:
@@ -224,7 +223,7 @@ class EventStream:
 
     def _token(self) -> str:
         positions = (
-            (ring.channel_id, position.epoch, position.next - 1)
+            (ring.channel_id, *position.seen())
             for ring, position in self._subscriber.positions.items()
         )
         return self._shared.tokens.make(self._user_id, positions, follows=self._follows)

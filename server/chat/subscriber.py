@@ -24,14 +24,22 @@ class Page(NamedTuple):
 class Position:
     """Where a subscriber stands in a channel."""
 
-    __slots__ = ("epoch", "next", "version")
+    __slots__ = ("epoch", "missed", "next", "version")
 
-    def __init__(self, epoch: int, next_seq: int, version: int) -> None:
+    def __init__(
+        self, epoch: int, next_seq: int, version: int, missed: tuple[int, int] | None
+    ) -> None:
         self.epoch = epoch
+        self.missed = missed
+        """Epoch and number after which events are missing of which the reader was not told yet."""
         self.next = next_seq
         """The number of the next event it is to get."""
         self.version = version
         """The last note it has got."""
+
+    def seen(self) -> tuple[int, int]:
+        """Epoch and number after which a new stream has to go on."""
+        return self.missed or (self.epoch, self.next - 1)
 
 
 class Subscriber:
@@ -74,9 +82,9 @@ class Subscriber:
         self.deferred = False
         self._waiter: asyncio.Future[None] | None = None
 
-    def attach(self, ring: Ring, epoch: int, next_seq: int) -> None:
+    def attach(self, ring: Ring, epoch: int, next_seq: int, missed: tuple[int, int] | None) -> None:
         """Takes a place in a ring; it is looked at when the stream comes round."""
-        self.positions[ring] = Position(epoch, next_seq, ring.version)
+        self.positions[ring] = Position(epoch, next_seq, ring.version, missed)
         self.news[ring] = None
         ring.watchers += 1
 
@@ -125,8 +133,11 @@ class Subscriber:
             ring = next(iter(self.news))
             position = self.positions[ring]
             if position.epoch != ring.epoch:
+                position.missed = position.missed or position.seen()
                 position.epoch = ring.epoch
                 position.next = ring.head + 1
+            if position.missed is not None:
+                position.missed = None
                 part = gap(ring.channel_id, ring.epoch, position.next)
             elif position.next > ring.head:
                 part = self._notes(ring, position)

@@ -239,6 +239,11 @@ SETTINGS = (
         "Least level that is logged.",
     ),
     Setting("LOG_FORMAT", choice("json", "text"), "json", "Form of the log lines."),
-    Setting("LOG_REQUESTS", choice("failed", "all", "never"), "all", "Which calls get a log line."),
+    Setting(
+        "LOG_REQUESTS",
+        choice("failed", "all", "never"),
+        "failed",
+        "Whose requests stand in their log line, without their secrets.",
+    ),
 )
 """In the order in which a reader would want them."""

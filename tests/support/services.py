@@ -3,8 +3,9 @@
 import importlib
 import pkgutil
 
-import greenroom
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, ServiceDescriptor
+
+import greenroom
 
 
 def all_services() -> list[ServiceDescriptor]:

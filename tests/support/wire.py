@@ -89,7 +89,7 @@ class ProbeServer:
             from server.core.db import database
 
             cursor = database.execute_sql(
-                f"SELECT count(*) FROM probe_audit WHERE action = '{action}'"  # noqa: S608
+                f"SELECT count(*) FROM probe_audit WHERE action = '{action}'"
             )
             return int(cursor.fetchone()[0])
 
@@ -182,6 +182,6 @@ def _audit(
 
     mark = database.param
     database.execute_sql(
-        f"INSERT INTO probe_audit VALUES ({mark}, {mark}, {mark})",  # noqa: S608
+        f"INSERT INTO probe_audit VALUES ({mark}, {mark}, {mark})",
         (action, resource, result),
     )

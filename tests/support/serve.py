@@ -1,0 +1,178 @@
+"""The whole server in this process, on free ports of the loopback, and people who use it."""
+
+import asyncio
+import email
+import email.policy
+import itertools
+import os
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from grpc import aio
+
+from greenroom.auth.v1 import auth_service_pb2 as auth_pb
+from greenroom.auth.v1 import auth_service_pb2_grpc as auth_grpc
+from greenroom.auth.v1 import session_service_pb2_grpc as session_grpc
+from greenroom.auth.v1 import user_pb2
+from greenroom.chat.v1 import (
+    channel_service_pb2_grpc as channel_grpc,
+)
+from greenroom.chat.v1 import (
+    event_service_pb2_grpc as event_grpc,
+)
+from greenroom.chat.v1 import (
+    message_service_pb2_grpc as message_grpc,
+)
+from server.core.clock import Clock, ManualClock
+from server.core.config import Settings, load_settings
+from server.main import Running, start
+
+PASSWORD = "correct horse battery staple"
+_people = itertools.count(1)
+
+UNLIMITED = {
+    f"LIMIT_{name}": "off"
+    for name in (
+        "ADDRESS",
+        "READ",
+        "WRITE",
+        "LOGIN",
+        "MAIL",
+        "CHAT",
+        "EPHEMERAL",
+        "STREAM",
+    )
+}
+
+
+@dataclass
+class Person:
+    """Somebody who is signed in."""
+
+    id: str
+    email: str
+    tokens: auth_pb.SignedIn
+    metadata: tuple[tuple[str, str], ...]
+
+    @property
+    def session_id(self) -> str:
+        """Id of the session that ``metadata`` belongs to."""
+        return self.tokens.session.id
+
+
+class Greenroom:
+    """A running server with a stub for each of its services."""
+
+    def __init__(self, running: Running, channel: aio.Channel, clock: Clock) -> None:
+        self.running = running
+        self.channel = channel
+        self.clock = clock
+        self.auth: auth_grpc.AuthServiceAsyncStub = auth_grpc.AuthServiceStub(channel)  # type: ignore[assignment]
+        self.sessions: session_grpc.SessionServiceAsyncStub = session_grpc.SessionServiceStub(
+            channel
+        )  # type: ignore[assignment]
+        self.channels: channel_grpc.ChannelServiceAsyncStub = channel_grpc.ChannelServiceStub(
+            channel
+        )  # type: ignore[assignment]
+        self.messages: message_grpc.MessageServiceAsyncStub = message_grpc.MessageServiceStub(
+            channel
+        )  # type: ignore[assignment]
+        self.events: event_grpc.EventServiceAsyncStub = event_grpc.EventServiceStub(channel)  # type: ignore[assignment]
+
+    @property
+    def settings(self) -> Settings:
+        """What the server runs with."""
+        return self.running.parts.settings
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"127.0.0.1:{self.running.port}"
+
+    def mails(self, to: str = "") -> list[email.message.EmailMessage]:
+        """Every mail to an address that has been sent so far, oldest first."""
+        found = []
+        for path in sorted(self.settings.mail_dir.glob("*.eml")):
+            mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+            if not to or mail["To"] == to:
+                found.append(mail)
+        return found  # type: ignore[return-value]
+
+    async def mailed_token(self, to: str, count: int = 1) -> str:
+        """The token of the newest mail to an address, once there are ``count`` of them."""
+        end = time.monotonic() + 10
+        while len(self.mails(to)) < count:
+            assert time.monotonic() < end, f"no mail to {to}"
+            await asyncio.sleep(0.01)
+        text = self.mails(to)[-1].get_body(("plain",))
+        assert text is not None
+        match = re.search(r"^Token: (\S+)\s*$", text.get_content(), re.MULTILINE)
+        assert match, text.get_content()
+        return match[1]
+
+    async def sign_up(self, address: str, password: str = PASSWORD, name: str = "") -> None:
+        """Opens an account and proves its address."""
+        await self.auth.SignUp(
+            auth_pb.SignUpRequest(
+                email=address,
+                password=password,
+                display_name=name,
+                persona=user_pb2.PERSONA_CREATOR,
+            )
+        )
+        token = await self.mailed_token(address)
+        await self.auth.VerifyEmail(auth_pb.VerifyEmailRequest(token=token))
+
+    async def log_in(self, address: str, password: str = PASSWORD) -> Person:
+        """Opens a session."""
+        reply = await self.auth.LogIn(auth_pb.LogInRequest(email=address, password=password))
+        signed_in = reply.signed_in
+        return Person(
+            signed_in.user.id,
+            address,
+            signed_in,
+            (("authorization", f"Bearer {signed_in.tokens.access_token}"),),
+        )
+
+    async def person(self, name: str = "person") -> Person:
+        """Somebody new, signed up and logged in."""
+        address = f"{name.lower()}-{next(_people)}-{os.getpid()}@example.com"
+        await self.sign_up(address, name=name)
+        return await self.log_in(address)
+
+
+@asynccontextmanager
+async def serving(
+    database_url: str,
+    state_dir: Path,
+    *,
+    clock: Clock | None = None,
+    limited: bool = False,
+    **environ: object,
+) -> AsyncIterator[Greenroom]:
+    """Serves until the block is left. Settings are given in lower case; limits are off unless
+    ``limited``, and passwords are hashed at the lowest cost."""
+    clock = clock or ManualClock()
+    settings = load_settings(
+        {
+            "DATABASE_URL": database_url,
+            "STATE_DIR": str(state_dir),
+            "GRPC_PORT": "0",
+            "METRICS_PORT": "0",
+            "BCRYPT_COST": "4",
+            "LOG_LEVEL": "warning",
+            **({} if limited else UNLIMITED),
+            **{name.upper(): str(value) for name, value in environ.items()},
+        }
+    )
+    running = await start(settings, clock=clock)
+    channel = aio.insecure_channel(f"127.0.0.1:{running.port}")
+    try:
+        yield Greenroom(running, channel, clock)
+    finally:
+        await channel.close()
+        await running.stop(2)
