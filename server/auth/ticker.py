@@ -24,6 +24,7 @@ class Ticker:
     def start(self) -> None:
         """Begins; to be called on the loop's thread."""
         self._task = asyncio.create_task(self._run(), name=self._name)
+        self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
         """Ends it, in the middle of a tick if need be."""
@@ -32,6 +33,10 @@ class Ticker:
         self._task.cancel()
         await asyncio.wait([self._task])
         self._task = None
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.critical("%s has ended", self._name, exc_info=error)
 
     async def _run(self) -> None:
         while True:

@@ -323,9 +323,9 @@ class Hub:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            if not isinstance(error, GreenroomError):
-                logger.error("reading the history failed", exc_info=error)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, GreenroomError):
+            logger.error("reading the history failed", exc_info=error)
 
     async def close(self) -> None:
         """Ends what is being read."""

@@ -41,7 +41,7 @@ class Member(Model):
         primary_key = CompositeKey("channel_id", "user_id")
 
     @classmethod
-    def in_channel(cls, channel_id: str) -> "ModelSelect":
+    def in_channel(cls, channel_id: str) -> "ModelSelect[Member]":
         """The members of a channel, in the order of their ids."""
         return cls.select().where(cls.channel_id == channel_id).order_by(cls.user_id)
 

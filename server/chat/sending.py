@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, Protocol
 
 from server.chat.errors import ChannelNotFound, ClientIdReused
@@ -98,7 +99,7 @@ class BatchWriter:
             for number, command in enumerate(commands)
         ]
         cursor.execute(sql.look_up_sends, sql.parameters(sends))
-        found = sorted(sql.rows(cursor))
+        found = sorted(sql.rows(cursor), key=itemgetter(0))
         outcomes: list[Outcome | None] = [None] * len(commands)
         # In the order in which they were queued: a sender's messages stay in theirs.
         for number, is_member, *stored in found:

@@ -60,7 +60,10 @@ class EventStream:
         self._outbox: deque[bytes] = deque()
         self._on_written: Callable[[], None] = lambda: None
         self._error: BaseException | None = None
+        self._pushed = False
+        """True while a pushed control is being written."""
         self._finished = False
+        self._ended = False
         self._follows = False
         self.subscribed = False
         self._caught_up = False
@@ -125,23 +128,11 @@ class EventStream:
             if wish is not None:
                 await self.subscribe(wish)
             self._set_beat()
-            while True:
-                await subscriber.ready()
-                if self._error is not None:
-                    raise self._error
-                while self._outbox:
-                    yield self._outbox.popleft()
-                    self._on_written()
-                reason = self._call.closing.reason
-                if reason is not None:
-                    yield encode.end(reason, self._token(), retry_delay(reason))
-                    return
-                if self._finished:
-                    return
-                if self._beat_due:
-                    self._set_beat()
-                    yield encode.heartbeat(self._token())
-                if not self.subscribed:
+            while not self._ended:
+                await subscriber.ready(events=self.subscribed)
+                while (control := self._control()) is not None:
+                    yield control
+                if self._ended or not self.subscribed:
                     continue
                 if subscriber.joins:
                     await self._join()
@@ -161,6 +152,27 @@ class EventStream:
             if self._beat is not None:
                 self._beat.cancel()
             self._shared.hub.unsubscribe(subscriber)
+
+    def _control(self) -> bytes | None:
+        """The next control to write; ``None`` when there is none, or when the stream has to end."""
+        if self._error is not None:
+            raise self._error
+        if self._pushed:
+            self._pushed = False
+            self._on_written()
+        if self._outbox:
+            self._pushed = True
+            return self._outbox.popleft()
+        reason = self._call.closing.reason
+        if reason is not None and not self._ended:
+            self._ended = True
+            return self._shared.encode.end(reason, self._token(), retry_delay(reason))
+        if self._finished:
+            self._ended = True
+        elif self._beat_due and not self._ended:
+            self._set_beat()
+            return self._shared.encode.heartbeat(self._token())
+        return None
 
     async def _page(self) -> bytes:
         """The next events of a channel that lies behind, from the database."""

@@ -107,10 +107,14 @@ class Subscriber:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def ready(self) -> None:
-        """Returns when there is something to do: events that may be written, or a signal."""
-        while not self.signalled and not self.behind:
-            if self.news:
+    async def ready(self, *, events: bool = True) -> None:
+        """Returns when there is something to do: events that may be written, or a signal.
+
+        Without ``events`` only a signal counts: a stream that has not yet taken all its places may
+        not write, and would come round again and again without ever letting the others on.
+        """
+        while not self.signalled and not (events and self.behind):
+            if events and self.news:
                 if self._hub.now() >= self.hot_until:
                     return
                 if not self.deferred:

@@ -49,10 +49,8 @@ _BY_RESULT = {
 
 def verdict_on(error: BaseException) -> Verdict:
     """Judges an error of Peewee or of the driver beneath it."""
-    original = error
-    if isinstance(error, peewee.PeeweeException):
-        # Peewee's own error holds the driver's.
-        original = next((part for part in error.args if isinstance(part, Exception)), error)
+    # Peewee's own error holds the driver's.
+    original = getattr(error, "orig", None) or error
     if isinstance(original, psycopg2.Error):
         return _on_postgresql(original)
     if isinstance(original, sqlite3.Error):

@@ -62,7 +62,7 @@ class FileMailer:
         """Writes the file, readable by its owner only, under its name only when it is whole."""
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-        recipient = re.sub(r"[^A-Za-z0-9@+-]+|(?<![A-Za-z0-9])\.+", "_", mail.to)[:80]
+        recipient = re.sub(r"[^A-Za-z0-9@.+-]+", "_", mail.to)[:80]
         name = f"{moment}-{recipient}-{mail.message_id[-8:]}.eml"
         descriptor, temporary = tempfile.mkstemp(dir=self._directory, prefix=".mail.")
         with os.fdopen(descriptor, "wb") as file:

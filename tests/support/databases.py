@@ -21,6 +21,7 @@ import pytest
 
 from server.core import schema
 from tests.support.postgres import PostgresMissing, PostgresServer, postgres_server
+from tests.support.recycling import Recycler
 
 KINDS = ("sqlite", "postgresql")
 
@@ -37,6 +38,7 @@ class _Templates:
         self._template = ""
         self._missing = ""
         self.server: PostgresServer | None = None
+        self.recycler = Recycler()
         atexit.register(self._stack.close)
 
     def folder(self) -> Path:
@@ -80,10 +82,17 @@ class _Templates:
             if not self._template:
                 name = f"greenroom_template_{uuid.uuid4().hex[:12]}"
                 _execute(maintenance, f'CREATE DATABASE "{name}"')
-                self._stack.callback(drop_database, _at(maintenance, name))
+                self._stack.callback(self._drop_all, name)
                 schema.migrate(_at(maintenance, name))
+                self.recycler.remember(_at(maintenance, name))
                 self._template = name
             return self._template
+
+    def _drop_all(self, template: str) -> None:
+        """Leaves nothing behind on a server that outlives the session."""
+        if self.server is None:
+            for name in [template, *(_name_of(url) for url in self.recycler.spare())]:
+                _drop(self._maintenance, name)
 
     def _started(self) -> str:
         self.server = self._stack.enter_context(postgres_server())
@@ -105,20 +114,23 @@ def fresh_database(kind: str, *, migrated: bool = True) -> str:
         if migrated:
             shutil.copyfile(_templates.sqlite(), path)
         return f"sqlite:///{path}"
-    template = f' TEMPLATE "{_templates.postgresql()}"' if migrated else ""
+    template = ""
+    if migrated:
+        template = f' TEMPLATE "{_templates.postgresql()}"'
+        used = _templates.recycler.take()
+        if used is not None:
+            return used
     maintenance = _templates.maintenance()
     _execute(maintenance, f'CREATE DATABASE "{name}"{template}')
     return _at(maintenance, name)
 
 
 def drop_database(url: str) -> None:
-    """Removes what :func:`fresh_database` made, whoever is still connected to it."""
-    parts = urlsplit(url)
-    if parts.scheme == "sqlite":
-        shutil.rmtree(Path(parts.path[1:]).parent, ignore_errors=True)
-    else:
-        name = parts.path.removeprefix("/")
-        _execute(_templates.maintenance(), f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    """Gives back what :func:`fresh_database` made, whoever is still connected to it."""
+    if url.startswith("sqlite:"):
+        shutil.rmtree(Path(urlsplit(url).path[1:]).parent, ignore_errors=True)
+    elif not _templates.recycler.give_back(url):
+        _drop(_templates.maintenance(), _name_of(url))
 
 
 def running_server() -> PostgresServer | None:
@@ -161,6 +173,14 @@ def empty_database_url(database_kind: str) -> Iterator[str]:
 
 def _at(maintenance: str, name: str) -> str:
     return urlunsplit(urlsplit(maintenance)._replace(path=f"/{name}"))
+
+
+def _name_of(url: str) -> str:
+    return urlsplit(url).path.removeprefix("/")
+
+
+def _drop(maintenance: str, name: str) -> None:
+    _execute(maintenance, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 def _execute(url: str, sql: str) -> None:

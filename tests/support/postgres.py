@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,8 @@ def postgres_server() -> Iterator[PostgresServer]:
     """Makes a data directory, serves it on a free port of the loopback, and removes it at the end."""
     account = _account()
     folder = Path(tempfile.mkdtemp(prefix="greenroom-postgres-"))
-    server: PostgresServer | None = None
-    try:
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         programs = _programs(folder, account)
         data = folder / "data"
         data.mkdir(mode=0o700)
@@ -102,27 +102,29 @@ def postgres_server() -> Iterator[PostgresServer]:
             folder.chmod(0o711)
             os.chown(data, account["user"], account["group"])
         _initialize(programs, data, account)
-        for attempt in range(5):
-            port = _free_port()
-            url = f"postgresql://{_OWNER}@127.0.0.1:{port}/postgres"
-            server = PostgresServer(url, port, data, programs, account)
-            try:
-                server.start()
-                break
-            except PostgresMissing:  # Somebody may have taken the port in between.
-                if attempt == 4:
-                    raise
+        server = _started(programs, data, account)
+        stack.callback(server.stop)
         yield server
-    finally:
-        if server is not None:
-            server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _started(programs: Path, data: Path, account: dict[str, Any]) -> PostgresServer:
+    for _ in range(5):
+        port = _free_port()
+        url = f"postgresql://{_OWNER}@127.0.0.1:{port}/postgres"
+        server = PostgresServer(url, port, data, programs, account)
+        try:
+            server.start()
+        except PostgresMissing as problem:  # Somebody may have taken the port in between.
+            reason = problem
+        else:
+            return server
+    raise reason
 
 
 def _initialize(programs: Path, data: Path, account: dict[str, Any]) -> None:
+    options = ["-U", _OWNER, "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
     done = subprocess.run(
-        [programs / "initdb", "-D", data, "-U", _OWNER, "-A", "trust", "-E", "UTF8"]
-        + ["--no-locale", "--no-sync"],
+        [str(programs / "initdb"), "-D", str(data), *options],
         cwd=data,
         capture_output=True,
         text=True,

@@ -19,6 +19,7 @@ from server.core.db import locked
 from server.core.errors import Refused
 from server.core.ids import new_id
 from server.core.pagination import Order, Page, Pages, paginate
+from server.core.sealing import SealBroken
 from server.core.unit import Unit
 
 
@@ -48,7 +49,7 @@ def refresh_tokens(
     if verdict is RefreshVerdict.LIVE:
         secret = _rotate(unit, session, token, issuer)
     else:
-        secret, token = _leaf_of(token, issuer)
+        secret = _leaf_of(token, issuer)
     tokens = issuer.tokens_of(session, secret, session.expires_at, unit.now)
     session.save()
     return tokens
@@ -101,14 +102,23 @@ def _rotate(unit: Unit, session: Session, token: RefreshToken, issuer: TokenIssu
     return secret
 
 
-def _leaf_of(token: RefreshToken, issuer: TokenIssuer) -> tuple[str, RefreshToken]:
-    """The live token that descends from a token used within the grace, and its secret. A client
+def _leaf_of(token: RefreshToken, issuer: TokenIssuer) -> str:
+    """The secret of the live token that descends from one used within the grace. A client
     that lost a reply may be several steps behind another tab of its own; each step is as recent."""
     secret = ""
     while token.used_at is not None:
-        secret = issuer.open_successor(token)
-        token = RefreshToken.get_by_id(token.successor_id)
-    return secret, token
+        successor = RefreshToken.get_or_none(RefreshToken.id == token.successor_id)
+        if successor is None or token.successor_sealed is None:
+            raise RefreshTokenInvalid
+        try:
+            secret = issuer.open_successor(token)
+        except SealBroken:
+            # Sealed under a key that was withdrawn, or moved here from another row.
+            raise RefreshTokenInvalid from None
+        if successor.token_hash != hash_of(secret):
+            raise RefreshTokenInvalid
+        token = successor
+    return secret
 
 
 def _revoke_reused(unit: Unit, session: Session, user: User, outbox: Outbox) -> Refused:

@@ -54,6 +54,25 @@ async def get_me(server: Greenroom, metadata: tuple[tuple[str, str], ...]) -> us
     return (await server.auth.GetMe(pb.GetMeRequest(), metadata=metadata)).user
 
 
+async def code_of(call: Awaitable[object]) -> StatusCode:
+    """The code that a call ends with."""
+    try:
+        await call
+    except aio.AioRpcError as error:
+        return error.code()
+    return StatusCode.OK
+
+
+async def refused_after(server: Greenroom, metadata: tuple[tuple[str, str], ...]) -> float:
+    """Seconds until GetMe is refused."""
+    began = time.monotonic()
+    while (code := await code_of(get_me(server, metadata))) is StatusCode.OK:
+        assert time.monotonic() - began < 3, "never refused"
+        await asyncio.sleep(0.02)
+    assert code is StatusCode.UNAUTHENTICATED
+    return time.monotonic() - began
+
+
 async def refresh(server: Greenroom, token: str) -> pb.RefreshTokenResponse:
     """Trades a refresh token."""
     return await server.auth.RefreshToken(pb.RefreshTokenRequest(refresh_token=token))
@@ -67,9 +86,7 @@ def turn(server: Greenroom, seconds: float) -> None:
 
 def module_of(server: Greenroom) -> AuthModule:
     """The auth module of the running server."""
-    return next(
-        module for module in server.running._modules if isinstance(module, AuthModule)
-    )
+    return next(module for module in server.running._modules if isinstance(module, AuthModule))
 
 
 async def in_unit(server: Greenroom, work: Callable[[Unit], T], *, write: bool = False) -> T:

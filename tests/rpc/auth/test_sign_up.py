@@ -1,16 +1,19 @@
 """SignUp, VerifyEmail, ResendVerification: one answer for everybody, and the owner wins."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
-from grpc import StatusCode
+import pytest
+from grpc import StatusCode, aio
 
 from greenroom.auth.v1 import auth_service_pb2 as pb
 from greenroom.auth.v1 import user_pb2
 from server.auth.issuing import hash_of
 from server.auth.models import Registration, User, VerificationToken
+from server.core.mail import Mail
 from server.core.unit import Unit
 from tests.rpc.auth.scenes import (
     ANOTHER_PASSWORD,
@@ -25,7 +28,7 @@ from tests.rpc.auth.scenes import (
     turn,
 )
 from tests.support.serve import Greenroom
-from tests.support.statuses import field_names
+from tests.support.statuses import field_names, reason_of
 
 BAD_TOKEN = (
     StatusCode.INVALID_ARGUMENT,
@@ -181,8 +184,21 @@ async def test_of_two_tokens_proven_at_once_one_wins(server: Greenroom) -> None:
         tokens.append(await server.mailed_token(address, number + 1))
     calls = [server.auth.VerifyEmail(pb.VerifyEmailRequest(token=token)) for token in tokens]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
-    assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) == 1
+    lost = [outcome for outcome in outcomes if isinstance(outcome, aio.AioRpcError)]
+    assert [(error.code(), reason_of(error)) for error in lost] == [BAD_TOKEN] * 3
     assert await _count(server, User) == 1
+
+
+async def test_a_rejected_sign_up_cannot_be_proven(server: Greenroom) -> None:
+    await server.auth.SignUp(sign_up_request("rejected@example.com"))
+    token = await server.mailed_token("rejected@example.com")
+    rejected = Registration.update(status="REJECTED")
+    await in_unit(server, lambda _unit: rejected.execute(), write=True)
+    await refused(server.auth.VerifyEmail(pb.VerifyEmailRequest(token=token)), *BAD_TOKEN)
+    turn(server, 60)
+    resend = pb.ResendVerificationRequest(email="rejected@example.com")
+    await server.auth.ResendVerification(resend)
+    assert await _count(server, VerificationToken) == 1
 
 
 async def test_a_resent_mail_tells_contested_sign_ups_apart(server: Greenroom) -> None:
@@ -197,6 +213,36 @@ async def test_a_resent_mail_tells_contested_sign_ups_apart(server: Greenroom) -
     await server.auth.VerifyEmail(pb.VerifyEmailRequest(token=tokens[1]))
     await server.log_in(address)
     await refused(server.log_in(address, ANOTHER_PASSWORD), *BAD_CREDENTIALS)
+
+
+async def test_neither_tokens_nor_passwords_lie_in_the_database(
+    server: Greenroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even while a mail waits for a mail server that is down."""
+    secrets: list[str] = []
+
+    def fail(mail: Mail) -> None:
+        secrets.append(mail.text.split("Token: ")[1].split()[0])
+        raise OSError("no mail server")
+
+    monkeypatch.setattr(server.running.parts.mailer, "send", fail)
+    await server.auth.SignUp(sign_up_request("quiet@example.com"))
+
+    def everything(_unit: Unit) -> str:
+        jobs = Registration._meta.database.execute_sql(
+            "SELECT arguments FROM jobs WHERE kind = 'auth.mail'"
+        ).fetchall()
+        rows = [*Registration.select().dicts(), *VerificationToken.select().dicts()]
+        return repr([jobs, rows])
+
+    end = time.monotonic() + 5
+    while not secrets:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+    text = await in_unit(server, everything)
+    assert "sealed" in text
+    for secret in (secrets[0], secrets[0].removeprefix("grv_"), "correct horse"):
+        assert secret not in text
 
 
 async def test_resending_answers_alike_and_mails_once_a_minute(server: Greenroom) -> None:

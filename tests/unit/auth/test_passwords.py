@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from unicodedata import normalize
 
 import bcrypt
@@ -117,10 +118,8 @@ def test_a_short_password_is_refused_by_its_folded_length() -> None:
 )
 def test_no_password_takes_long_to_rate(password: str) -> None:
     started = time.process_time()
-    try:
+    with suppress(PasswordTooWeak):
         check_strength(password, ())
-    except PasswordTooWeak:
-        pass
     assert time.process_time() - started < 1.0
 
 

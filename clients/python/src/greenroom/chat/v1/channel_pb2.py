@@ -22,22 +22,29 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgreenroom/chat/v1/channel.proto\x12\x11greenroom.chat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x01\n\x07\x43hannel\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x32\n\x04type\x18\x02 \x01(\x0e\x32\x1e.greenroom.chat.v1.ChannelTypeR\x04type\x12\x14\n\x05\x65poch\x18\x03 \x01(\x03R\x05\x65poch\x12\x19\n\x08last_seq\x18\x04 \x01(\x03R\x07lastSeq\x12\"\n\rlast_read_seq\x18\x05 \x01(\x03R\x0blastReadSeq\x12\x1d\n\nmember_ids\x18\x06 \x03(\tR\tmemberIds\x12;\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"\xd5\x01\n\x07Message\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n\nchannel_id\x18\x02 \x01(\tR\tchannelId\x12\x10\n\x03seq\x18\x03 \x01(\x03R\x03seq\x12\x1b\n\tsender_id\x18\x04 \x01(\tR\x08senderId\x12\x1b\n\tclient_id\x18\x05 \x01(\tR\x08\x63lientId\x12\x12\n\x04text\x18\x06 \x01(\tR\x04text\x12;\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"V\n\rChannelCursor\x12\x1d\n\nchannel_id\x18\x01 \x01(\tR\tchannelId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x03R\x05\x65poch\x12\x10\n\x03seq\x18\x03 \x01(\x03R\x03seq*D\n\x0b\x43hannelType\x12\x1c\n\x18\x43HANNEL_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANNEL_TYPE_DIRECT\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgreenroom/chat/v1/channel.proto\x12\x11greenroom.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x01\n\x07\x43hannel\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x32\n\x04type\x18\x02 \x01(\x0e\x32\x1e.greenroom.chat.v1.ChannelTypeR\x04type\x12\x14\n\x05\x65poch\x18\x03 \x01(\x03R\x05\x65poch\x12\x19\n\x08last_seq\x18\x04 \x01(\x03R\x07lastSeq\x12\"\n\rlast_read_seq\x18\x05 \x01(\x03R\x0blastReadSeq\x12\x1d\n\nmember_ids\x18\x06 \x03(\tR\tmemberIds\x12;\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"\xd5\x01\n\x07Message\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n\nchannel_id\x18\x02 \x01(\tR\tchannelId\x12\x10\n\x03seq\x18\x03 \x01(\x03R\x03seq\x12\x1b\n\tsender_id\x18\x04 \x01(\tR\x08senderId\x12\x1b\n\tclient_id\x18\x05 \x01(\tR\x08\x63lientId\x12\x12\n\x04text\x18\x06 \x01(\tR\x04text\x12;\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"r\n\rChannelCursor\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12\x1d\n\x05\x65poch\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05\x65poch\x12\x19\n\x03seq\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x03seq*D\n\x0b\x43hannelType\x12\x1c\n\x18\x43HANNEL_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANNEL_TYPE_DIRECT\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'greenroom.chat.v1.channel_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHANNELTYPE']._serialized_start=648
-  _globals['_CHANNELTYPE']._serialized_end=716
-  _globals['_CHANNEL']._serialized_start=88
-  _globals['_CHANNEL']._serialized_end=342
-  _globals['_MESSAGE']._serialized_start=345
-  _globals['_MESSAGE']._serialized_end=558
-  _globals['_CHANNELCURSOR']._serialized_start=560
-  _globals['_CHANNELCURSOR']._serialized_end=646
+  _globals['_CHANNELCURSOR'].fields_by_name['channel_id']._loaded_options = None
+  _globals['_CHANNELCURSOR'].fields_by_name['channel_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_CHANNELCURSOR'].fields_by_name['epoch']._loaded_options = None
+  _globals['_CHANNELCURSOR'].fields_by_name['epoch']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_CHANNELCURSOR'].fields_by_name['seq']._loaded_options = None
+  _globals['_CHANNELCURSOR'].fields_by_name['seq']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_CHANNELTYPE']._serialized_start=705
+  _globals['_CHANNELTYPE']._serialized_end=773
+  _globals['_CHANNEL']._serialized_start=117
+  _globals['_CHANNEL']._serialized_end=371
+  _globals['_MESSAGE']._serialized_start=374
+  _globals['_MESSAGE']._serialized_end=587
+  _globals['_CHANNELCURSOR']._serialized_start=589
+  _globals['_CHANNELCURSOR']._serialized_end=703
 # @@protoc_insertion_point(module_scope)

@@ -66,8 +66,8 @@ class ChannelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def MarkRead(self, request, context):
-        """Moves the caller's read mark forward; a mark behind the present one changes nothing. Other members get
-        a read event.
+        """Moves the caller's read mark forward; a mark behind the present one changes nothing. All members'
+        streams get a read event, the caller's own included.
 
         Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (SEQ_AHEAD).
         """

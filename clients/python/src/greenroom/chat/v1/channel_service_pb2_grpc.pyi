@@ -39,8 +39,8 @@ class ChannelServiceStub:
     Errors: NOT_FOUND (USER_NOT_FOUND), INVALID_ARGUMENT (DIRECT_WITH_SELF).
     """
     MarkRead: _grpc.UnaryUnaryMultiCallable[_channel_service_pb2.MarkReadRequest, _channel_service_pb2.MarkReadResponse]
-    """Moves the caller's read mark forward; a mark behind the present one changes nothing. Other members get
-    a read event.
+    """Moves the caller's read mark forward; a mark behind the present one changes nothing. All members'
+    streams get a read event, the caller's own included.
 
     Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (SEQ_AHEAD).
     """
@@ -62,8 +62,8 @@ class ChannelServiceAsyncStub(ChannelServiceStub):
     Errors: NOT_FOUND (USER_NOT_FOUND), INVALID_ARGUMENT (DIRECT_WITH_SELF).
     """
     MarkRead: _aio.UnaryUnaryMultiCallable[_channel_service_pb2.MarkReadRequest, _channel_service_pb2.MarkReadResponse]  # type: ignore[assignment]
-    """Moves the caller's read mark forward; a mark behind the present one changes nothing. Other members get
-    a read event.
+    """Moves the caller's read mark forward; a mark behind the present one changes nothing. All members'
+    streams get a read event, the caller's own included.
 
     Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (SEQ_AHEAD).
     """
@@ -94,8 +94,8 @@ class ChannelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _channel_service_pb2.MarkReadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_channel_service_pb2.MarkReadResponse, _abc.Awaitable[_channel_service_pb2.MarkReadResponse]]:
-        """Moves the caller's read mark forward; a mark behind the present one changes nothing. Other members get
-        a read event.
+        """Moves the caller's read mark forward; a mark behind the present one changes nothing. All members'
+        streams get a read event, the caller's own included.
 
         Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (SEQ_AHEAD).
         """

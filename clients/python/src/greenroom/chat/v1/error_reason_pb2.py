@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$greenroom/chat/v1/error_reason.proto\x12\x11greenroom.chat.v1*\xe9\x02\n\x0f\x43hatErrorReason\x12!\n\x1d\x43HAT_ERROR_REASON_UNSPECIFIED\x10\x00\x12\'\n#CHAT_ERROR_REASON_CHANNEL_NOT_FOUND\x10\x01\x12$\n CHAT_ERROR_REASON_USER_NOT_FOUND\x10\x02\x12&\n\"CHAT_ERROR_REASON_DIRECT_WITH_SELF\x10\x03\x12&\n\"CHAT_ERROR_REASON_CLIENT_ID_REUSED\x10\x04\x12*\n&CHAT_ERROR_REASON_RESUME_TOKEN_INVALID\x10\x05\x12\"\n\x1e\x43HAT_ERROR_REASON_CURSOR_AHEAD\x10\x06\x12\x1f\n\x1b\x43HAT_ERROR_REASON_SEQ_AHEAD\x10\x07\x12#\n\x1f\x43HAT_ERROR_REASON_SLOW_CONSUMER\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$greenroom/chat/v1/error_reason.proto\x12\x11greenroom.chat.v1*\xbc\x03\n\x0f\x43hatErrorReason\x12!\n\x1d\x43HAT_ERROR_REASON_UNSPECIFIED\x10\x00\x12\'\n#CHAT_ERROR_REASON_CHANNEL_NOT_FOUND\x10\x01\x12$\n CHAT_ERROR_REASON_USER_NOT_FOUND\x10\x02\x12&\n\"CHAT_ERROR_REASON_DIRECT_WITH_SELF\x10\x03\x12&\n\"CHAT_ERROR_REASON_CLIENT_ID_REUSED\x10\x04\x12*\n&CHAT_ERROR_REASON_RESUME_TOKEN_INVALID\x10\x05\x12\"\n\x1e\x43HAT_ERROR_REASON_CURSOR_AHEAD\x10\x06\x12\x1f\n\x1b\x43HAT_ERROR_REASON_SEQ_AHEAD\x10\x07\x12#\n\x1f\x43HAT_ERROR_REASON_SLOW_CONSUMER\x10\x08\x12\'\n#CHAT_ERROR_REASON_TOO_MANY_CHANNELS\x10\t\x12(\n$CHAT_ERROR_REASON_ALREADY_SUBSCRIBED\x10\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'greenroom.chat.v1.error_rea
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CHATERRORREASON']._serialized_start=60
-  _globals['_CHATERRORREASON']._serialized_end=421
+  _globals['_CHATERRORREASON']._serialized_end=504
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,10 @@ class _ChatErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChatE
     """INVALID_ARGUMENT: the sequence number lies beyond the newest message of the channel."""
     CHAT_ERROR_REASON_SLOW_CONSUMER: _ChatErrorReason.ValueType  # 8
     """RESOURCE_EXHAUSTED: the subscriber did not read for too long and was cut; resume with its last token."""
+    CHAT_ERROR_REASON_TOO_MANY_CHANNELS: _ChatErrorReason.ValueType  # 9
+    """INVALID_ARGUMENT: more channels than one stream carries; name those to watch."""
+    CHAT_ERROR_REASON_ALREADY_SUBSCRIBED: _ChatErrorReason.ValueType  # 10
+    """FAILED_PRECONDITION: the stream has its subscription; open another one for other channels."""
 
 class ChatErrorReason(_ChatErrorReason, metaclass=_ChatErrorReasonEnumTypeWrapper):
     """Reasons in `google.rpc.ErrorInfo.reason` of the chat services. The domain is `greenroom`."""
@@ -62,4 +66,8 @@ CHAT_ERROR_REASON_SEQ_AHEAD: ChatErrorReason.ValueType  # 7
 """INVALID_ARGUMENT: the sequence number lies beyond the newest message of the channel."""
 CHAT_ERROR_REASON_SLOW_CONSUMER: ChatErrorReason.ValueType  # 8
 """RESOURCE_EXHAUSTED: the subscriber did not read for too long and was cut; resume with its last token."""
+CHAT_ERROR_REASON_TOO_MANY_CHANNELS: ChatErrorReason.ValueType  # 9
+"""INVALID_ARGUMENT: more channels than one stream carries; name those to watch."""
+CHAT_ERROR_REASON_ALREADY_SUBSCRIBED: ChatErrorReason.ValueType  # 10
+"""FAILED_PRECONDITION: the stream has its subscription; open another one for other channels."""
 Global___ChatErrorReason: _TypeAlias = ChatErrorReason  # noqa: Y015

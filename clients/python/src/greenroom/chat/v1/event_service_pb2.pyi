@@ -30,7 +30,7 @@ class WatchEventsRequest(_message.Message):
     CHANNEL_IDS_FIELD_NUMBER: _builtins.int
     CURSORS_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
-    """From a heartbeat, an end or ListMessages' cursor of an earlier stream; empty to start live."""
+    """From a heartbeat or the end of an earlier stream; empty to start live."""
     @_builtins.property
     def channel_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Channels to watch; all of the caller's when empty, including those joined later."""

@@ -57,8 +57,10 @@ class EventServiceServicer:
         """Streams the events of some or all of the caller's channels. Over REST the stream is newline-delimited
         JSON, and only an `end` says that it ended as meant.
 
-        Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (RESUME_TOKEN_INVALID, CURSOR_AHEAD),
-        RESOURCE_EXHAUSTED (SLOW_CONSUMER).
+        One stream carries 500 channels at most.
+
+        Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (RESUME_TOKEN_INVALID, CURSOR_AHEAD,
+        TOO_MANY_CHANNELS), RESOURCE_EXHAUSTED (SLOW_CONSUMER).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -68,7 +70,8 @@ class EventServiceServicer:
         """One stream for everything: subscribe, send, typing and read marks up; events and results down. gRPC only
         (browsers use WatchEvents and the unary methods).
 
-        Errors: as WatchEvents. A failed command does not end the stream; its CommandResult says what went wrong.
+        Errors: as WatchEvents, and FAILED_PRECONDITION (ALREADY_SUBSCRIBED). A failed command does not end the
+        stream; its CommandResult says what went wrong.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,14 +39,17 @@ class EventServiceStub:
     """Streams the events of some or all of the caller's channels. Over REST the stream is newline-delimited
     JSON, and only an `end` says that it ended as meant.
 
-    Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (RESUME_TOKEN_INVALID, CURSOR_AHEAD),
-    RESOURCE_EXHAUSTED (SLOW_CONSUMER).
+    One stream carries 500 channels at most.
+
+    Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (RESUME_TOKEN_INVALID, CURSOR_AHEAD,
+    TOO_MANY_CHANNELS), RESOURCE_EXHAUSTED (SLOW_CONSUMER).
     """
     Connect: _grpc.StreamStreamMultiCallable[_event_service_pb2.ConnectRequest, _event_service_pb2.ConnectResponse]
     """One stream for everything: subscribe, send, typing and read marks up; events and results down. gRPC only
     (browsers use WatchEvents and the unary methods).
 
-    Errors: as WatchEvents. A failed command does not end the stream; its CommandResult says what went wrong.
+    Errors: as WatchEvents, and FAILED_PRECONDITION (ALREADY_SUBSCRIBED). A failed command does not end the
+    stream; its CommandResult says what went wrong.
     """
 
 @_typing.type_check_only
@@ -60,14 +63,17 @@ class EventServiceAsyncStub(EventServiceStub):
     """Streams the events of some or all of the caller's channels. Over REST the stream is newline-delimited
     JSON, and only an `end` says that it ended as meant.
 
-    Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (RESUME_TOKEN_INVALID, CURSOR_AHEAD),
-    RESOURCE_EXHAUSTED (SLOW_CONSUMER).
+    One stream carries 500 channels at most.
+
+    Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (RESUME_TOKEN_INVALID, CURSOR_AHEAD,
+    TOO_MANY_CHANNELS), RESOURCE_EXHAUSTED (SLOW_CONSUMER).
     """
     Connect: _aio.StreamStreamMultiCallable[_event_service_pb2.ConnectRequest, _event_service_pb2.ConnectResponse]  # type: ignore[assignment]
     """One stream for everything: subscribe, send, typing and read marks up; events and results down. gRPC only
     (browsers use WatchEvents and the unary methods).
 
-    Errors: as WatchEvents. A failed command does not end the stream; its CommandResult says what went wrong.
+    Errors: as WatchEvents, and FAILED_PRECONDITION (ALREADY_SUBSCRIBED). A failed command does not end the
+    stream; its CommandResult says what went wrong.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -84,8 +90,10 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams the events of some or all of the caller's channels. Over REST the stream is newline-delimited
         JSON, and only an `end` says that it ended as meant.
 
-        Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (RESUME_TOKEN_INVALID, CURSOR_AHEAD),
-        RESOURCE_EXHAUSTED (SLOW_CONSUMER).
+        One stream carries 500 channels at most.
+
+        Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (RESUME_TOKEN_INVALID, CURSOR_AHEAD,
+        TOO_MANY_CHANNELS), RESOURCE_EXHAUSTED (SLOW_CONSUMER).
         """
 
     @_abc_1.abstractmethod
@@ -97,7 +105,8 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         """One stream for everything: subscribe, send, typing and read marks up; events and results down. gRPC only
         (browsers use WatchEvents and the unary methods).
 
-        Errors: as WatchEvents. A failed command does not end the stream; its CommandResult says what went wrong.
+        Errors: as WatchEvents, and FAILED_PRECONDITION (ALREADY_SUBSCRIBED). A failed command does not end the
+        stream; its CommandResult says what went wrong.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

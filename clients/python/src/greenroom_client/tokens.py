@@ -1,0 +1,157 @@
+"""Keeps the tokens of a session: where they lie, and how they are renewed."""
+
+import asyncio
+import json
+import os
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import grpc
+
+from greenroom.auth.v1 import auth_service_pb2, session_pb2
+from greenroom_client.errors import reason_of
+
+EARLY_SECONDS = 30.0
+"""A token is renewed this long before it ends, so that no call travels with a dying one."""
+
+_DEAD = {"AUTH_ERROR_REASON_REFRESH_TOKEN_INVALID", "AUTH_ERROR_REASON_REFRESH_TOKEN_REUSED"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A pair of tokens, and when each ends (seconds since 1970)."""
+
+    access: str
+    access_expires: float
+    refresh: str
+    refresh_expires: float
+
+    def __repr__(self) -> str:
+        return f"Tokens(access_expires={self.access_expires:.0f})"
+
+
+class SignedOut(Exception):
+    """There is no session, or it has ended: log in again."""
+
+
+class TokenStore(Protocol):
+    """Where tokens lie between calls, and between runs if the store lasts."""
+
+    def load(self) -> Tokens | None:
+        """The tokens, if there are any."""
+        ...
+
+    def save(self, tokens: Tokens | None) -> None:
+        """Keeps the tokens; ``None`` forgets them."""
+        ...
+
+
+class MemoryTokenStore:
+    """Tokens of this process only."""
+
+    def __init__(self, tokens: Tokens | None = None) -> None:
+        self._tokens = tokens
+
+    def load(self) -> Tokens | None:
+        """The tokens, if there are any."""
+        return self._tokens
+
+    def save(self, tokens: Tokens | None) -> None:
+        """Keeps the tokens; ``None`` forgets them."""
+        self._tokens = tokens
+
+
+class FileTokenStore:
+    """Tokens in a file that only its owner may read (0600), replaced as a whole."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+
+    def load(self) -> Tokens | None:
+        """The tokens, if the file holds any."""
+        try:
+            return Tokens(**json.loads(self._path.read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+    def save(self, tokens: Tokens | None) -> None:
+        """Keeps the tokens; ``None`` deletes the file."""
+        if tokens is None:
+            self._path.unlink(missing_ok=True)
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".tokens.")
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(asdict(tokens), file)
+        os.replace(temporary, self._path)
+
+
+def tokens_from_pb(pair: session_pb2.TokenPair) -> Tokens:
+    """The pair of a reply."""
+    return Tokens(
+        pair.access_token,
+        pair.access_expire_time.ToNanoseconds() / 1e9,
+        pair.refresh_token,
+        pair.refresh_expire_time.ToNanoseconds() / 1e9,
+    )
+
+
+Refresh = Callable[
+    [auth_service_pb2.RefreshTokenRequest], Awaitable[auth_service_pb2.RefreshTokenResponse]
+]
+
+
+class Keeper:
+    """Hands out an access token that is still good, and renews it once for all who wait."""
+
+    def __init__(
+        self, store: TokenStore, refresh: Refresh, now: Callable[[], float] = time.time
+    ) -> None:
+        self._store = store
+        self._refresh = refresh
+        self._now = now
+        self._tokens = store.load()
+        self._renewing = asyncio.Lock()
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The present pair; ``None`` when signed out."""
+        return self._tokens
+
+    def keep(self, tokens: Tokens | None) -> None:
+        """Takes a new pair, or forgets the old one."""
+        self._tokens = tokens
+        self._store.save(tokens)
+
+    async def access_token(self) -> str:
+        """A token for the next call; raises :class:`SignedOut` when there is none to be had."""
+        tokens = self._tokens
+        if tokens is None:
+            raise SignedOut("log in first")
+        if tokens.access_expires - self._now() > EARLY_SECONDS:
+            return tokens.access
+        return await self.renewed(tokens.access)
+
+    async def renewed(self, stale: str) -> str:
+        """A token other than ``stale``. Concurrent callers share one renewal."""
+        async with self._renewing:
+            tokens = self._tokens
+            if tokens is None:
+                raise SignedOut("the session has ended")
+            if tokens.access != stale:
+                return tokens.access
+            request = auth_service_pb2.RefreshTokenRequest(refresh_token=tokens.refresh)
+            try:
+                reply = await self._refresh(request)
+            except grpc.RpcError as error:
+                if reason_of(error) in _DEAD:
+                    self.keep(None)
+                    raise SignedOut("the session has ended") from error
+                raise
+            renewed = tokens_from_pb(reply.tokens)
+            self.keep(renewed)
+            return renewed.access

@@ -1,0 +1,28 @@
+"""Two people who talk."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.rpc.chat.scenes import Room, direct
+from tests.support.serve import Greenroom
+
+
+@pytest.fixture
+async def make_room(serve: Callable[..., Any]) -> Callable[..., Any]:
+    """Starts a server with settings of the test's choice, and two people on it."""
+
+    async def make(**settings: Any) -> Room:
+        server: Greenroom = await serve(**settings)
+        ann, bob = await server.person("Ann"), await server.person("Bob")
+        return Room(server, ann, bob, await direct(server, ann, bob.id))
+
+    return make
+
+
+@pytest.fixture
+async def room(make_room: Callable[..., Any]) -> Room:
+    """Two people on a server with the settings of most tests."""
+    made: Room = await make_room()
+    return made
