@@ -57,19 +57,9 @@ def _envoy_config(settings: Settings, _arguments: argparse.Namespace) -> int:
 
 
 def _health(settings: Settings, _arguments: argparse.Namespace) -> int:
-    import grpc
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
+    from server.edge.health import is_serving
 
-    target = f"{settings.grpc_host}:{settings.grpc_port}"
-    with grpc.insecure_channel(target.replace("0.0.0.0:", "127.0.0.1:")) as channel:
-        try:
-            reply = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(), timeout=2
-            )
-        except grpc.RpcError as error:
-            print(f"not serving: {error.details()}", file=sys.stderr)  # type: ignore[attr-defined]
-            return 1
-    serving = reply.status == health_pb2.HealthCheckResponse.SERVING
+    serving = is_serving(settings.grpc_host, settings.grpc_port, 2.0)
     print("serving" if serving else "not serving")
     return 0 if serving else 1
 

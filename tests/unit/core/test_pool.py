@@ -11,6 +11,8 @@ from contextlib import suppress
 import psycopg2
 import pytest
 
+from server.core.clock import SystemClock
+from server.core.config import load_settings
 from server.core.db import Database, PoolBusy, locked, sql
 from server.core.engine import sqlite_path
 from server.core.errors import Aborted, DeadlineExceeded, Unavailable
@@ -22,6 +24,12 @@ from tests.unit.core.things import Account, Thing, opened
 @pytest.fixture
 def db(database_url: str) -> Iterator[Database]:
     with opened(database_url, DATABASE_POOL_SIZE="3", DATABASE_WAIT_SECONDS="0.2") as database:
+        yield database
+
+
+@pytest.fixture
+def patient(database_url: str) -> Iterator[Database]:
+    with opened(database_url, DATABASE_POOL_SIZE="4", DATABASE_WAIT_SECONDS="30") as database:
         yield database
 
 
@@ -105,45 +113,27 @@ async def test_a_cancelled_caller_gives_its_thread_back_when_the_unit_ends(db: D
     assert await db.run(lambda unit: 1, write=True) == 1
 
 
-async def test_many_calls_with_cancels_leak_nothing(database_url: str) -> None:
-    def opened_here() -> Database:
-        context = opened(database_url, DATABASE_POOL_SIZE="4", DATABASE_WAIT_SECONDS="30")
-        database = context.__enter__()
-        database._context = context  # type: ignore[attr-defined]
-        return database
-
-    db = await asyncio.to_thread(opened_here)
+async def test_many_calls_with_cancels_leak_nothing(patient: Database) -> None:
     picks = random.Random(7)
-    try:
 
-        async def call(index: int) -> None:
-            write = index % 3 == 0
-            work = (
-                (lambda unit: Account.insert(name=str(index)).execute() and None)
-                if write
-                else (lambda unit: Account.select().count() and None)
-            )
-            task = asyncio.ensure_future(db.run(work, write=write))
-            if picks.random() < 0.2:
-                await asyncio.sleep(picks.random() * 0.003)
-                task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+    def write(index: int) -> Callable[[Unit], None]:
+        return lambda unit: Account.insert(name=str(index)).execute() and None
 
-        for start in range(0, 1000, 100):
-            await asyncio.gather(*(call(start + offset) for offset in range(100)))
-        await until(lambda: db.in_flight == 0)
-        if db.kind == "postgresql":
-            connections = await db.run(
-                lambda unit: sql(
-                    "SELECT count(*) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND application_name = 'greenroom'"
-                ).fetchone()[0],
-                write=False,
-            )
-            assert connections <= 5  # Four threads, and the one that made the tables.
-    finally:
-        await asyncio.to_thread(db._context.__exit__, None, None, None)  # type: ignore[attr-defined]
+    async def call(index: int) -> None:
+        writes = index % 3 == 0
+        work = write(index) if writes else lambda unit: Account.select().count() and None
+        task = asyncio.ensure_future(patient.run(work, write=writes))
+        if picks.random() < 0.2:
+            await asyncio.sleep(picks.random() * 0.003)
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    for start in range(0, 1000, 100):
+        await asyncio.gather(*(call(start + offset) for offset in range(100)))
+    await until(lambda: patient.in_flight == 0)
+    # Four threads, and the one that made the tables.
+    assert len(patient._engine._opened) <= 5
 
 
 async def test_readers_are_served_while_writers_queue(db: Database) -> None:
@@ -182,9 +172,6 @@ async def test_a_connection_that_keeps_breaking_is_unavailable(postgresql: Datab
 
 
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
-    from server.core.clock import SystemClock
-    from server.core.config import load_settings
-
     settings = load_settings({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"})
     db = Database.open(settings, SystemClock())
     try:
@@ -270,9 +257,6 @@ async def test_a_read_can_have_one_snapshot(postgresql: Database) -> None:
 async def test_a_statement_that_takes_too_long_is_ended() -> None:
     require("postgresql")
     url = fresh_database("postgresql")
-    from server.core.clock import SystemClock
-    from server.core.config import load_settings
-
     settings = load_settings({"DATABASE_URL": url, "DATABASE_STATEMENT_SECONDS": "0.1"})
     db = Database.open(settings, SystemClock())
     try:

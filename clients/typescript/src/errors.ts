@@ -1,0 +1,54 @@
+import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { milliseconds } from "./contract.js";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  RequestInfoSchema,
+  RetryInfoSchema,
+} from "./gen/google/rpc/error_details_pb.js";
+
+/** There is no session, or it has ended: log in again. */
+export class SignedOut extends Error {
+  override readonly name = "SignedOut";
+}
+
+/** The stable reason, such as `AUTH_ERROR_REASON_BAD_CREDENTIALS`; empty when Greenroom gave none. */
+export function reasonOf(error: unknown): string {
+  return first(error, ErrorInfoSchema)?.reason ?? "";
+}
+
+/** What is wrong with which field, by the field's path. */
+export function violationsOf(error: unknown): Record<string, string> {
+  return Object.fromEntries(
+    details(error, BadRequestSchema)
+      .flatMap((bad) => bad.fieldViolations)
+      .map((violation) => [violation.field, violation.description]),
+  );
+}
+
+/** Milliseconds to wait before trying again, when the server says so. */
+export function retryAfterOf(error: unknown): number | undefined {
+  const info = first(error, RetryInfoSchema);
+  return info && milliseconds(info.retryDelay);
+}
+
+/** The id that finds the call in the server's log; empty when Greenroom gave none. */
+export function requestIdOf(error: unknown): string {
+  return first(error, RequestInfoSchema)?.requestId ?? "";
+}
+
+/** Whether the server could not be reached or could not serve, whatever was asked of it. */
+export function isUnreachable(error: unknown): boolean {
+  if (!(error instanceof ConnectError)) return false;
+  // A browser says no more of a broken connection than that `fetch` failed.
+  return error.code === Code.Unavailable || error.cause instanceof TypeError;
+}
+
+function first<D extends DescMessage>(error: unknown, kind: D): MessageShape<D> | undefined {
+  return details(error, kind)[0];
+}
+
+function details<D extends DescMessage>(error: unknown, kind: D): MessageShape<D>[] {
+  return error instanceof ConnectError ? error.findDetails(kind) : [];
+}
