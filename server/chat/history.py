@@ -65,15 +65,18 @@ class HistoryReader:
         return [Standing(*row) for row in self._rows(self._sql.standings_among, (user_id, *rows))]
 
     def before(self, _unit: Unit, channel_id: str, seq: int, limit: int) -> list[StoredMessage]:
-        """The newest messages before a number, newest first."""
-        rows = self._rows(self._sql.newest_before, (channel_id, seq, limit))
+        """The newest messages before a number, newest first.
+
+        Numbers have no gaps, so a range is as good as a LIMIT, and no planner can misjudge it.
+        """
+        rows = self._rows(self._sql.newest_before, (channel_id, seq, seq - limit))
         return [StoredMessage(*row) for row in rows]
 
     def after(
         self, _unit: Unit, channel_id: str, seq: int, last_seq: int, limit: int
     ) -> list[StoredMessage]:
         """The oldest messages after a number, up to ``last_seq``."""
-        rows = self._rows(self._sql.oldest_after, (channel_id, seq, last_seq, limit))
+        rows = self._rows(self._sql.oldest_after, (channel_id, seq, min(last_seq, seq + limit)))
         return [StoredMessage(*row) for row in rows]
 
     def read_marks(

@@ -14,6 +14,7 @@ import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, Protocol
 
 from server.chat.ring import Ring
@@ -26,6 +27,10 @@ COALESCE_SECONDS = 0.02
 """A busy subscriber is written to once in this time. House figures for 100 subscribers: 100,000
 deliveries a second when every event is written, 260,000 at 5 ms, 345,000 at 20 ms; people notice a
 delay from about 100 ms on."""
+FAN_OUT_SHARE = 4
+MOST_COALESCE_SECONDS = 0.1
+"""When starting the writes of one tick takes longer than a fourth of the time to the next one, that time
+grows, up to this: hundreds of busy subscribers then starve neither the sends nor the calls beside them."""
 PAGE_EVENTS = 256
 """Events that are read from the database at once; pages begin at its multiples, so that subscribers on
 their way through the same history share them."""
@@ -45,6 +50,9 @@ class Timers(Protocol):
 
     def call_at(self, when: float, callback: Callable[[], None], /) -> object:
         """Calls at a time."""
+
+    def call_soon(self, callback: Callable[[], None], /) -> object:
+        """Calls after everything that is ready to run by now."""
 
 
 class History(Protocol):
@@ -74,7 +82,8 @@ class Hub:
         self._rings: dict[str, Ring] = {}
         self._followers: dict[str, set[Subscriber]] = {}
         self._due: list[Subscriber] = []
-        self._tick_set = False
+        self._tick_at = 0.0
+        self._window = COALESCE_SECONDS
         self._pages: OrderedDict[tuple[str, int, int], Page] = OrderedDict()
         self._reading: dict[tuple[str, int, int], asyncio.Task[Page]] = {}
         self._filling: set[Ring] = set()
@@ -90,25 +99,31 @@ class Hub:
 
     def hot_time(self) -> float:
         """Until when a subscriber who writes now is not written to again."""
-        return self.now() + COALESCE_SECONDS
+        return self.now() + self._window
 
     def defer(self, subscriber: Subscriber) -> None:
         """Has a subscriber woken by the next tick. Ticks come at multiples of ``COALESCE_SECONDS``."""
         subscriber.deferred = True
         self._due.append(subscriber)
-        if not self._tick_set:
-            self._tick_set = True
-            when = (math.floor(self.now() / COALESCE_SECONDS) + 1) * COALESCE_SECONDS
+        if not self._tick_at:
+            self._tick_at = (math.floor(self.now() / self._window) + 1) * self._window
             assert self._timers is not None
-            self._timers.call_at(when, self._tick)
+            self._timers.call_at(self._tick_at, self._tick)
 
     def _tick(self) -> None:
-        self._tick_set = False
+        assert self._timers is not None
+        self._tick_at = 0.0
         due, self._due = self._due, []
         for subscriber in due:
             subscriber.deferred = False
             subscriber.hot_until = 0.0
             subscriber.wake()
+        # Runs after all those that were woken have begun to write.
+        self._timers.call_soon(partial(self._measure, self.now()))
+
+    def _measure(self, begun: float) -> None:
+        window = FAN_OUT_SHARE * (self.now() - begun)
+        self._window = min(max(window, COALESCE_SECONDS), MOST_COALESCE_SECONDS)
 
     # Who watches what.
 

@@ -35,8 +35,8 @@ class Statements:
 
     - ``standings``: user_id, limit → (id, epoch, last_seq, history_start_seq, joined_seq) by id.
     - ``standing``: channel_id, user_id → the same.
-    - ``newest_before``: channel_id, seq, limit → (id, seq, sender_id, client_id, text, create_time).
-    - ``oldest_after``: channel_id, seq, last seq, limit → the same.
+    - ``newest_before``: channel_id, seq, first seq → (id, seq, sender_id, client_id, text, create_time).
+    - ``oldest_after``: channel_id, seq, last seq → the same.
     - ``history_after``: channel_id, seq, limit, bytes → the same, as many as make about so many bytes.
     - ``recent_members``: create_time → (channel_id, user_id) of the memberships since.
     """
@@ -80,11 +80,11 @@ _READS = {
     "standing": f"{_STANDING} WHERE m.channel_id = ? AND m.user_id = ?",
     "newest_before": f"""
         SELECT {_MESSAGE} FROM chat_messages
-        WHERE channel_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?
+        WHERE channel_id = ? AND seq < ? AND seq >= ? ORDER BY seq DESC
     """,  # noqa: S608 - put together of constants, like the next ones
     "oldest_after": f"""
         SELECT {_MESSAGE} FROM chat_messages
-        WHERE channel_id = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?
+        WHERE channel_id = ? AND seq > ? AND seq <= ? ORDER BY seq
     """,  # noqa: S608
     # 200 bytes stand for what is not text; the message that crosses the limit is the last one.
     "history_after": f"""

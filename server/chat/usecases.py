@@ -104,7 +104,7 @@ def list_messages(
     scope = query.scope(user_id)
     position = pages.position(query.page_token, scope)[0] if query.page_token else None
     if query.after_seq is not None:
-        seq = query.after_seq if position is None else position
+        seq = max(query.after_seq if position is None else position, standing.history_start_seq)
         messages = history.after(unit, query.channel_id, seq, standing.last_seq, size + 1)
     else:
         end = min(query.before_seq or standing.last_seq + 1, standing.last_seq + 1)
