@@ -20,7 +20,6 @@ from greenroom.auth.v1 import user_pb2
 from greenroom.chat.v1 import channel_service_pb2 as channel_pb
 from greenroom.chat.v1 import channel_service_pb2_grpc as channel_grpc
 
-
 PASSWORD = "a password for benchmarks only"
 LIMITS = ("ADDRESS", "READ", "WRITE", "LOGIN", "MAIL", "CHAT", "EPHEMERAL", "STREAM")
 
@@ -42,7 +41,9 @@ class System:
         """How many calls the server itself counted; what a load generator believes is not enough."""
         with urllib.request.urlopen(self.metrics_url, timeout=5) as reply:
             text = reply.read().decode()
-        pattern = rf'^greenroom_rpc_calls_total{{code="{code}",method="{re.escape(method)}"}} (\S+)$'
+        pattern = (
+            rf'^greenroom_rpc_calls_total{{code="{code}",method="{re.escape(method)}"}} (\S+)$'
+        )
         match = re.search(pattern, text, re.MULTILINE)
         return float(match[1]) if match else 0.0
 
@@ -99,9 +100,7 @@ async def _person(channel: aio.Channel, mail: Path, number: int) -> tuple[str, s
     auth = auth_grpc.AuthServiceStub(channel)
     address = f"bench-{number}@example.com"
     await auth.SignUp(
-        auth_pb.SignUpRequest(
-            email=address, password=PASSWORD, persona=user_pb2.PERSONA_CREATOR
-        )
+        auth_pb.SignUpRequest(email=address, password=PASSWORD, persona=user_pb2.PERSONA_CREATOR)
     )
     await asyncio.to_thread(
         wait_until, lambda: any(mail.glob(f"*{address}*.eml")), 10, f"the mail to {address}"

@@ -113,6 +113,10 @@ def _options(message_bytes: int) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", message_bytes),
         ("grpc.so_reuseport", 0),
         ("grpc.max_metadata_size", 16 * 1024),
+        # After a deploy all streams come back at once. By default gRPC cancels at random what waits
+        # beyond 1,000; our own budgets refuse with a reason and a time to come back.
+        ("grpc.server.max_pending_requests", 100_000),
+        ("grpc.server.max_pending_requests_hard_limit", 100_000),
         # A peer that vanished is noticed within a minute even when nothing is being written.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
