@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup generate format lint types test test-unit test-rpc test-contract test-e2e check check-format \
+.PHONY: soak-crash help setup generate format lint types test test-unit test-rpc test-contract test-e2e check check-format \
 	check-breaking check-generated run demo bench migrate migration lock clean anew
 
 help: ## list the targets
@@ -104,6 +104,9 @@ test-contract: $(DEV) ## every proto, route and file against the rules of the ho
 test-e2e: $(DEV) ## through Envoy: REST, gRPC-web, both clients, Chromium
 	pytest tests/e2e $(PYTEST_ARGS)
 
+soak-crash: $(DEV) ## 100 kill -9 under chat load on each database (ARGS=--kills 1000 for more)
+	@for database in sqlite postgresql; do $(PY) -m tests.crash.run --kills 100 --database $$database $(ARGS) || exit 1; done
+
 # --- running ---------------------------------------------------------------------------------------
 
 run: $(RUNTIME) ## the server and Envoy, in the foreground (the settings are in .env.example)
@@ -125,4 +128,7 @@ migration: $(RUNTIME) ## a new migration: make migration NAME=add_rooms
 clean: ## empty the state directory: databases, keys, mails
 	@case "$(STATE_DIR)" in ''|/|.|..|"$(HOME)"|"$(HOME)/"|"$(CURDIR)") echo "clean: STATE_DIR is '$(STATE_DIR)', \
 	which is no state directory"; exit 2;; esac
+	@[ ! -s "$(STATE_DIR)/up.lock" ] || $(SYSTEM_PYTHON) -c 'import fcntl, sys; \
+		fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)' "$(STATE_DIR)/up.lock" 2>/dev/null || { \
+		echo "clean: Greenroom runs on $(STATE_DIR): stop it first (kill $$(cat "$(STATE_DIR)/up.lock"))"; exit 2; }
 	@if [ -d "$(STATE_DIR)" ]; then find "$(STATE_DIR)" -mindepth 1 -delete && echo "$(STATE_DIR) is empty"; fi

@@ -37,8 +37,9 @@ class System:
     other_token: str = ""
     channels: list[str] = field(default_factory=list)
 
-    def served(self, method: str, code: str = "OK") -> float:
+    def served(self, path: str, code: str = "OK") -> float:
         """How many calls the server itself counted; what a load generator believes is not enough."""
+        method = path.removeprefix("/").replace("/", ".")
         with urllib.request.urlopen(self.metrics_url, timeout=5) as reply:
             text = reply.read().decode()
         pattern = (

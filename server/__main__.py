@@ -85,11 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.add_argument("name", help="what it does, in snake case")
     arguments = parser.parse_args(argv)
     try:
-        settings = settings_from_environment()
+        return _COMMANDS[arguments.command][0](settings_from_environment(), arguments)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    return _COMMANDS[arguments.command][0](settings, arguments)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ Writes, below clients/
   python/src/greenroom/descriptors.binpb    all files with their imports, for Envoy and the server
   python/src/buf/validate/...               the options of protovalidate
   typescript/src/gen/...                    protobuf-es, where node is installed
+
+and the routes of envoy.yaml that follow from the protos.
 """
 
 import os
@@ -137,6 +139,8 @@ def main() -> None:
     print("\n".join(found) if found else "generate: everything is fresh")
     if check and found:
         sys.exit("generate: these files are not what the protos say; run `make generate`")
+    # Reads the descriptor set that is in the tree by now.
+    run(sys.executable, "-m", "server.edge.routes", "--check" if check else "--write")
 
 
 if __name__ == "__main__":

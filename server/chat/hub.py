@@ -12,11 +12,11 @@ Used on the loop's thread only. The database is the truth: the hub may miss any 
 import asyncio
 import logging
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
+from server.chat.page_cache import PAGE_EVENTS, History, HistoryTasks, PageCache
 from server.chat.ring import Ring
 from server.chat.subscriber import Page, Subscriber
 from server.core.errors import GreenroomError
@@ -31,11 +31,6 @@ FAN_OUT_SHARE = 4
 MOST_COALESCE_SECONDS = 0.1
 """When starting the writes of one tick takes longer than a fourth of the time to the next one, that time
 grows, up to this: hundreds of busy subscribers then starve neither the sends nor the calls beside them."""
-PAGE_EVENTS = 256
-"""Events that are read from the database at once; pages begin at its multiples, so that subscribers on
-their way through the same history share them."""
-PAGES = 64
-"""Pages that are kept, 64 KiB each, for those who come later through the same history."""
 FILL_EVENTS = 1024
 """A larger hole in a ring is not filled: its subscribers read from the database, at their own pace."""
 REST_SECONDS = 10.0
@@ -55,24 +50,6 @@ class Timers(Protocol):
         """Calls after everything that is ready to run by now."""
 
 
-class History(Protocol):
-    """What the hub reads from the database."""
-
-    async def heads(self, channel_ids: list[str]) -> list[tuple[str, int, int]]:
-        """Id, epoch and newest number of each channel."""
-
-    async def frames(
-        self, channel_id: str, epoch: int, after: int, limit: int
-    ) -> tuple[int, list[bytes]]:
-        """The number of the first event after a position, and the frames from it on, without a gap.
-
-        At most ``limit`` of them and about 64 KiB; none when there are none.
-        """
-
-    async def recent_members(self) -> list[tuple[str, str]]:
-        """Channel and user of the memberships that were made in the last half minute or so."""
-
-
 class Hub:
     """Rings by channel, subscribers by user."""
 
@@ -84,10 +61,9 @@ class Hub:
         self._due: list[Subscriber] = []
         self._tick_at = 0.0
         self._window = COALESCE_SECONDS
-        self._pages: OrderedDict[tuple[str, int, int], Page] = OrderedDict()
-        self._reading: dict[tuple[str, int, int], asyncio.Task[Page]] = {}
+        self._pages = PageCache(history)
         self._filling: set[Ring] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = HistoryTasks()
 
     # What subscribers ask.
 
@@ -271,32 +247,11 @@ class Hub:
 
     async def page(self, ring: Ring, position: int) -> Page:
         """The events of a channel from ``position`` on, read from the database."""
-        key = (ring.channel_id, ring.epoch, position)
-        page = self._pages.get(key)
-        if page is not None:
-            self._pages.move_to_end(key)
-            return page
-        reading = self._reading.get(key)
-        if reading is None:
-            reading = self._start(self._read(key))
-            self._reading[key] = reading
-            reading.add_done_callback(lambda _: self._reading.pop(key, None))
-        page = await asyncio.shield(reading)
+        page = await self._pages.get(ring.channel_id, ring.epoch, position)
         if page.following <= page.first:
             # All of it is gone: the stream goes on from the head.
             return Page(ring.head + 1, ring.head + 1, b"")
-        if page.following <= ring.head:
-            # Not the end of the history, so it stays as it is.
-            self._pages[key] = page
-            if len(self._pages) > PAGES:
-                self._pages.popitem(last=False)
         return page
-
-    async def _read(self, key: tuple[str, int, int]) -> Page:
-        channel_id, epoch, position = key
-        limit = PAGE_EVENTS - (position - 1) % PAGE_EVENTS
-        first, frames = await self._history.frames(channel_id, epoch, position - 1, limit)
-        return Page(first, first + len(frames), b"".join(frames))
 
     def _fill(self, ring: Ring) -> None:
         """Fetches what the ring lacks. Should that fail, the next check begins it again."""
@@ -305,7 +260,7 @@ class Hub:
             self._flag(ring)
         elif ring not in self._filling:
             self._filling.add(ring)
-            self._start(self._filled(ring))
+            self._tasks.start(self._filled(ring))
 
     async def _filled(self, ring: Ring) -> None:
         try:
@@ -330,20 +285,7 @@ class Hub:
         finally:
             self._filling.discard(ring)
 
-    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, GreenroomError):
-            logger.error("reading the history failed", exc_info=error)
-
     async def close(self) -> None:
         """Ends what is being read."""
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
+        await self._pages.close()

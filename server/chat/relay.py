@@ -10,8 +10,10 @@ import orjson
 
 from server.chat.events import MemberJoined, ReadMarked, TypingStarted
 from server.chat.hub import Hub
+from server.chat.page_cache import HistoryTasks
 from server.chat.sending import Sent
 from server.core.bus import Bus
+from server.core.errors import GreenroomError
 from server.core.ids import new_id
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class Relay:
         self._origin = new_id()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._checking: asyncio.Task[None] | None = None
+        self._tasks = HistoryTasks()
         self._stop_listening: Callable[[], None] = lambda: None
 
     def start(self) -> None:
@@ -65,6 +68,7 @@ class Relay:
         if self._checking is not None:
             self._checking.cancel()
             await asyncio.gather(self._checking, return_exceptions=True)
+        await self._tasks.cancel()
 
     def sent(self, messages: list[Sent]) -> None:
         """Messages were stored by this process."""
@@ -129,17 +133,16 @@ class Relay:
 
     def _check_now(self) -> None:
         """The bus may have lost something."""
-        if self._loop is not None:
-            self._loop.create_task(self._check())
+        self._tasks.start(self._check())
 
     async def _check_for_ever(self) -> None:
         while True:
             await asyncio.sleep(CHECK_SECONDS)
-            await self._check()
+            # A task of its own: whatever it meets is logged, and the next check comes all the same.
+            await asyncio.wait([self._tasks.start(self._check())])
 
     async def _check(self) -> None:
         try:
             await self._hub.check_all()
-        except Exception:
-            # The database is away or busy; the next check is not far.
-            logger.warning("the chat could not compare itself with the database", exc_info=True)
+        except GreenroomError as error:
+            logger.warning("the chat could not compare itself with the database: %s", error)

@@ -76,7 +76,7 @@ _STANDING = """
 """
 _MESSAGE = "id, seq, sender_id, client_id, text, create_time"
 _READS = {
-    "standings": f"{_STANDING} WHERE m.user_id = ? ORDER BY c.id LIMIT ?",
+    "standings": f"{_STANDING} WHERE m.user_id = ? ORDER BY m.channel_id LIMIT ?",
     "standing": f"{_STANDING} WHERE m.channel_id = ? AND m.user_id = ?",
     "newest_before": f"""
         SELECT {_MESSAGE} FROM chat_messages

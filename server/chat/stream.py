@@ -1,6 +1,7 @@
 """A stream of events: first what was missed, then what happens, always with a way back."""
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
@@ -242,11 +243,13 @@ class EventStream:
 
     def _set_beat(self) -> None:
         self._beat_due = False
-        if self._beat is not None:
+        seconds = self._shared.heartbeat_seconds
+        if self._beat is None:
+            # Streams that were opened at once, after a restart, do not beat at once for ever.
+            seconds *= random.uniform(0.5, 1.0)
+        else:
             self._beat.cancel()
-        self._beat = asyncio.get_running_loop().call_later(
-            self._shared.heartbeat_seconds, self.beat
-        )
+        self._beat = asyncio.get_running_loop().call_later(seconds, self.beat)
 
 
 async def _closed(closing: Closing, listener: Callable[[], None]) -> None:

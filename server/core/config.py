@@ -12,7 +12,14 @@ from typing import Any
 
 from server.core.settings_table import SETTINGS
 
-__all__ = ["SETTINGS", "Settings", "SettingsError", "load_settings", "settings_from_environment"]
+__all__ = [
+    "SETTINGS",
+    "Settings",
+    "SettingsError",
+    "environment_for_child",
+    "load_settings",
+    "settings_from_environment",
+]
 
 
 class SettingsError(Exception):
@@ -108,6 +115,19 @@ def settings_from_environment() -> Settings:
     """The settings of this process: its environment, and beneath it ``.env`` of its folder."""
     dotenv = Path(".env")
     return load_settings({**(read_dotenv(dotenv) if dotenv.is_file() else {}), **os.environ})
+
+
+def environment_for_child(
+    *, given: Mapping[str, str], defaults: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of a process that we start: ours, with ``given`` over it.
+
+    ``defaults`` hold where neither our environment nor ``.env`` says anything.
+    """
+    dotenv = Path(".env")
+    said = {**(read_dotenv(dotenv) if dotenv.is_file() else {}), **os.environ}
+    missing = {name: value for name, value in defaults.items() if not said.get(name, "").strip()}
+    return {**os.environ, **missing, **given}
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:

@@ -10,12 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Self, TypeVar
 from weakref import WeakValueDictionary
-
-import peewee
 
 from server.core.caller import CallContext
 from server.core.clock import Clock
@@ -24,7 +22,7 @@ from server.core.engine import Engine, open_engine
 from server.core.errors import Aborted, DeadlineExceeded, Unavailable
 from server.core.failures import DRIVER_ERRORS, Verdict, verdict_on
 from server.core.fields import JsonField, TimestampField
-from server.core.ids import new_id
+from server.core.rows import Model, Row, RowGone, database, locked, sql
 from server.core.unit import AuditSink, JobSink, Publisher, Unit
 from server.core.workers import Workers
 from server.core.writer_lock import NoLock, PoolBusy, WriterLock
@@ -52,71 +50,6 @@ MAX_TRIES = 5
 _NO_CONTEXT = CallContext()
 _writer_locks: WeakValueDictionary[str, WriterLock] = WeakValueDictionary()
 
-database = peewee.DatabaseProxy()
-"""What all models are bound to: the engine of the :class:`Database` that is open."""
-
-
-class Model(peewee.Model):
-    """A row of some table; ``save()`` writes only the columns that were assigned."""
-
-    class Meta:
-        database = database
-        legacy_table_names = False
-        only_save_dirty = True
-
-
-def _instant() -> datetime:
-    """The present unit's instant; outside a unit, as for rows in tests, the machine's time."""
-    engine = database.obj
-    unit = None if engine is None else engine.turn.unit
-    return datetime.now(UTC) if unit is None else unit.now
-
-
-class Row(Model):
-    """A row with a UUIDv7 and the times of its making and its last change."""
-
-    id = peewee.CharField(max_length=36, primary_key=True, default=new_id)
-    create_time = TimestampField(default=_instant)
-    update_time = TimestampField(default=_instant)
-
-    def save(self, force_insert: bool = False, only: Any = None) -> int | bool:
-        """Writes what was assigned, and moves ``update_time`` to the unit's instant.
-
-        It changes a row that exists, or raises :class:`RowGone`; ``create()`` inserts.
-        """
-        if force_insert:
-            return super().save(force_insert=True, only=only)
-        self.update_time = _instant()
-        if only is not None:
-            only = [*only, type(self).update_time]
-        if not super().save(only=only):
-            raise RowGone()
-        return 1
-
-
-class RowGone(Aborted):
-    """The row to be changed is not in its table: never inserted, or deleted meanwhile."""
-
-
-def sql(text: str, *parameters: Any) -> Any:
-    """Runs SQL written by hand, for the hottest paths: the driver's cursor, within the unit.
-
-    ``?`` marks a parameter on both databases; ``text`` is constant and holds no ``%`` and no other
-    ``?``. Peewee needs about ten times as long to put a statement together as SQLite to run it.
-    """
-    engine = database.obj
-    return engine.execute_sql(engine.native(text), parameters)
-
-
-Query = TypeVar("Query", bound=peewee.Query)
-
-
-def locked(query: Query) -> Query:
-    """Locks what ``query`` selects until the unit ends; a writer on SQLite has it locked anyway."""
-    if database.obj is None or not database.obj.for_update:
-        return query
-    return query.for_update()  # type: ignore[attr-defined, no-any-return]
-
 
 class Database:
     """An open database. At most one is open in a process at a time."""
@@ -131,7 +64,6 @@ class Database:
         self.retries = 0
         """Units that were run again, for the metrics."""
         self._engine = engine
-        self._wait_seconds = settings.database_wait_seconds
         self.writer_lock: WriterLock | NoLock = NoLock()
         """Held by whoever writes to SQLite; a context manager that waits a bounded time."""
         workers = partial(

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import peewee
 import psycopg2
 from peewee import __exception_wrapper__ as translated  # type: ignore[attr-defined]
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, new_type, register_type
 
 if TYPE_CHECKING:
     from server.core.unit import Unit
@@ -21,6 +21,13 @@ _CLOSED, _READ, _WRITE = 0, 1, 2
 _READING = ("SELECT", "WITH", "VALUES", "EXPLAIN", "PRAGMA", "SHOW")
 _UNIT_MARK = object()
 """Lies on Peewee's stack of transactions during a unit, so that ``atomic()`` makes a savepoint."""
+
+_BYTES = new_type(
+    psycopg2.BINARY.values,
+    "BYTES",
+    lambda value, cursor: None if value is None else bytes(psycopg2.BINARY(value, cursor)),
+)
+"""BYTEA as ``bytes``, as SQLite gives it, where psycopg2 would give a ``memoryview``."""
 
 SQLITE_PRAGMAS = (
     ("busy_timeout", "5000"),
@@ -224,6 +231,7 @@ class PostgresqlEngine(_Engine, peewee.PostgresqlDatabase):
         connection = peewee.PostgresqlDatabase._connect(self)  # type: ignore[attr-defined]
         with connection.cursor() as cursor:
             cursor.execute(self._session)
+        register_type(_BYTES, connection)
         self._opened.add(connection)
         return connection
 

@@ -58,7 +58,7 @@ def claim(
     if sql(_CLAIM, *key, fingerprint, now, until, now).fetchone() is not None:
         return None
     stored = sql(_FIND, *key).fetchone()
-    return StoredReply(bytes(stored[0]), None if stored[1] is None else bytes(stored[1]))
+    return StoredReply(stored[0], stored[1])
 
 
 def store(unit: Unit, method: str, request_id: str, response: bytes) -> None:

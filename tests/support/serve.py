@@ -1,15 +1,11 @@
 """The whole server in this process, on free ports of the loopback, and people who use it."""
 
-import asyncio
-import email
-import email.policy
 import itertools
 import os
-import re
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from email.message import EmailMessage
 from pathlib import Path
 
 from grpc import aio
@@ -30,6 +26,7 @@ from greenroom.chat.v1 import (
 from server.core.clock import Clock, ManualClock
 from server.core.config import Settings, load_settings
 from server.main import Running, start
+from tests.support.mails import mails_in, token_for
 
 PASSWORD = "correct horse battery staple"
 _people = itertools.count(1)
@@ -93,26 +90,13 @@ class Greenroom:
         """Where it listens."""
         return f"127.0.0.1:{self.running.port}"
 
-    def mails(self, to: str = "") -> list[email.message.EmailMessage]:
+    def mails(self, to: str = "") -> list[EmailMessage]:
         """Every mail to an address that has been sent so far, oldest first."""
-        found = []
-        for path in sorted(self.settings.mail_dir.glob("*.eml")):
-            mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
-            if not to or mail["To"] == to:
-                found.append(mail)
-        return found  # type: ignore[return-value]
+        return mails_in(self.settings.mail_dir, to)
 
     async def mailed_token(self, to: str, count: int = 1) -> str:
         """The token of the newest mail to an address, once there are ``count`` of them."""
-        end = time.monotonic() + 10
-        while len(self.mails(to)) < count:
-            assert time.monotonic() < end, f"no mail to {to}"
-            await asyncio.sleep(0.01)
-        text = self.mails(to)[-1].get_body(("plain",))
-        assert text is not None
-        match = re.search(r"^Token: (\S+)\s*$", text.get_content(), re.MULTILINE)
-        assert match, text.get_content()
-        return match[1]
+        return await token_for(self.settings.mail_dir, to, count)
 
     async def sign_up(self, address: str, password: str = PASSWORD, name: str = "") -> None:
         """Opens an account and proves its address."""

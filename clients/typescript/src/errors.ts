@@ -38,11 +38,14 @@ export function requestIdOf(error: unknown): string {
   return first(error, RequestInfoSchema)?.requestId ?? "";
 }
 
-/** Whether the server could not be reached or could not serve, whatever was asked of it. */
+/** Codes that a broken connection has, in browsers and in Node. */
+const BROKEN = new Set([Code.Unknown, Code.Internal, Code.Aborted, Code.Canceled]);
+
+/** Whether the way to the server is broken, or the server cannot serve anything now. */
 export function isUnreachable(error: unknown): boolean {
   if (!(error instanceof ConnectError)) return false;
-  // A browser says no more of a broken connection than that `fetch` failed.
-  return error.code === Code.Unavailable || error.cause instanceof TypeError;
+  // Greenroom gives each of its errors a reason: one without comes from the way there.
+  return error.code === Code.Unavailable || (BROKEN.has(error.code) && reasonOf(error) === "");
 }
 
 function first<D extends DescMessage>(error: unknown, kind: D): MessageShape<D> | undefined {

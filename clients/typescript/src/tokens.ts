@@ -110,10 +110,12 @@ export class Keeper {
 
   /** A token other than `stale`. Concurrent callers share one renewal. */
   async renewed(stale: string): Promise<string> {
-    if (this.#renewing !== undefined) await this.#renewing.catch(() => undefined);
+    if (this.#renewing !== undefined) {
+      const renewed = await this.#renewing;
+      if (renewed !== stale) return renewed;
+    }
     const tokens = this.#tokens;
-    if (tokens === undefined) throw new SignedOut("the session has ended");
-    if (tokens.access !== stale) return tokens.access;
+    if (tokens?.access !== stale) return this.#access();
     this.#renewing ??= this.#alone(() => this.#renew(stale)).finally(() => {
       this.#renewing = undefined;
     });
@@ -124,8 +126,7 @@ export class Keeper {
     // Another page or process that shares the store may have renewed them already.
     this.#tokens = this.#store.load();
     const tokens = this.#tokens;
-    if (tokens === undefined) throw new SignedOut("the session has ended");
-    if (tokens.access !== stale) return tokens.access;
+    if (tokens?.access !== stale) return this.#access();
     let renewed: Tokens;
     try {
       renewed = await this.#refresh(tokens.refresh);
@@ -134,10 +135,14 @@ export class Keeper {
       if (this.#tokens === tokens) this.keep(undefined);
       throw new SignedOut("the session has ended", { cause: error });
     }
-    // Whoever logged out meanwhile stays out.
-    if (this.#tokens !== tokens) return this.accessToken();
-    this.keep(renewed);
-    return renewed.access;
+    // Whoever logged out or in meanwhile is left so.
+    if (this.#tokens === tokens) this.keep(renewed);
+    return this.#access();
+  }
+
+  #access(): string {
+    if (this.#tokens === undefined) throw new SignedOut("the session has ended");
+    return this.#tokens.access;
   }
 
   #alone<T>(work: () => Promise<T>): Promise<T> {

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from greenroom.chat.v1 import channel_pb2
 from server.chat.errors import ChannelNotFound, ClientIdReused
+from server.chat.lane import Lane
 from server.chat.models import Channel, Member, Message
-from server.chat.sending import SendCommand
+from server.chat.sending import SendCommand, Sent
 from server.core.ids import new_id
 from server.core.unit import Unit
 from tests.rpc.chat.store import Store, Writers, sent, store_on
@@ -123,3 +126,33 @@ async def test_writers_side_by_side_make_one_message_of_a_client_id(store: Store
     assert len(made) == 80
     assert len(set(made)) == 20
     assert await stored(store) == {channel: list(range(1, 21))}
+
+
+async def test_a_lane_whose_connection_is_cut_goes_on_and_makes_one_message(store: Store) -> None:
+    if store.database.kind == "sqlite":
+        pytest.skip("SQLite has no connection that could be cut")
+    channel = await store.channel(store.bob)
+    delivered: list[Sent] = []
+    lane = Lane(
+        dedicated=store.database.dedicated,
+        writer_lock=store.database.writer_lock,
+        write=store.writer.write,
+        deliver=delivered.extend,
+    )
+    lane.start()
+    await lane.send(store.send(channel, "before"))
+    for number in range(3):
+        await asyncio.to_thread(cut_all_connections, store)
+        await lane.send(store.send(channel, f"after {number}"))
+    await lane.stop()
+    assert [one.seq for one in delivered] == [1, 2, 3, 4]
+    assert await stored(store) == {channel: [1, 2, 3, 4]}
+
+
+def cut_all_connections(store: Store) -> None:
+    """As a restart of PostgreSQL would."""
+    with store.database.dedicated() as connection, suppress(psycopg2.Error):
+        connection.cursor().execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )

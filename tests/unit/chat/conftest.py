@@ -16,6 +16,8 @@ class ManualTimers:
 
     def __init__(self) -> None:
         self.now = 100.0
+        self.busy = 0.0
+        """Seconds that what is ready takes."""
         self._number = itertools.count()
         self._waiting: list[tuple[float, int, Callable[[], None]]] = []
 
@@ -24,6 +26,10 @@ class ManualTimers:
 
     def call_at(self, when: float, callback: Callable[[], None], /) -> None:
         heapq.heappush(self._waiting, (when, next(self._number), callback))
+
+    def call_soon(self, callback: Callable[[], None], /) -> None:
+        self.now += self.busy
+        callback()
 
     @property
     def pending(self) -> int:

@@ -3,7 +3,8 @@
 import asyncio
 import random
 
-from server.chat.hub import COALESCE_SECONDS, FILL_EVENTS, PAGE_EVENTS, REST_SECONDS
+from server.chat.hub import COALESCE_SECONDS, FILL_EVENTS, MOST_COALESCE_SECONDS, REST_SECONDS
+from server.chat.page_cache import PAGE_EVENTS
 from server.chat.ring import RING_EVENTS
 from server.core.errors import Unavailable
 from tests.unit.chat.conftest import Bench, frame_of
@@ -168,7 +169,7 @@ async def test_history_that_is_pruned_meanwhile_is_a_gap(bench: Bench) -> None:
     assert await bench.read(subscriber) == "gap-a-1-501;" + frames("a", 501, 600)
     other = bench.watch("u", "a", after=10)
     bench.history.start["a"] = 600
-    bench.hub._pages.clear()
+    bench.hub._pages._pages.clear()
     assert await bench.read(other) == "gap-a-1-601;"
 
 
@@ -229,6 +230,35 @@ async def test_one_tick_wakes_all_and_they_share_the_bytes(bench: Bench) -> None
     assert all(future.done() for future in waiting)
     replies = {id(subscriber.take(lambda *_: b"")) for subscriber in subscribers}
     assert len(replies) == 1
+
+
+async def test_under_a_load_that_takes_too_long_ticks_come_less_often(bench: Bench) -> None:
+    subscriber = bench.watch("u", "a")
+
+    async def turn() -> float:
+        """Seconds between two writes to a busy subscriber."""
+        began = bench.timers.now
+        bench.send("a")
+        await bench.read(subscriber)
+        bench.send("a")
+        ready = asyncio.ensure_future(subscriber.ready())
+        await settle()
+        while not ready.done():
+            bench.timers.advance(0.001)
+            await settle()
+        await bench.read(subscriber)
+        return bench.timers.now - began
+
+    assert await turn() <= COALESCE_SECONDS + 0.002
+    bench.timers.busy = 0.015
+    await turn()
+    assert COALESCE_SECONDS < await turn() <= 0.06 + 0.02
+    bench.timers.busy = 1.0
+    await turn()
+    assert await turn() <= MOST_COALESCE_SECONDS + 1.01
+    bench.timers.busy = 0.0
+    await turn()
+    assert await turn() <= COALESCE_SECONDS + 0.002
 
 
 async def test_a_signal_does_not_wait_for_the_tick(bench: Bench) -> None:

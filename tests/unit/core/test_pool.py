@@ -14,7 +14,6 @@ import pytest
 from server.core.clock import SystemClock
 from server.core.config import load_settings
 from server.core.db import Database, PoolBusy, locked, sql
-from server.core.engine import sqlite_path
 from server.core.errors import Aborted, DeadlineExceeded, Unavailable
 from server.core.unit import Unit
 from tests.support.databases import drop_database, fresh_database, require
@@ -272,7 +271,7 @@ async def test_another_process_that_holds_sqlite_is_a_conflict(db: Database) -> 
         pytest.skip("only SQLite has one writer")
     # Every new connection is told to wait a moment only, so that the test does not wait 5 s.
     db._engine.init(db._engine.database, pragmas=[*db._engine._pragmas, ("busy_timeout", 50)])
-    other = sqlite3.connect(sqlite_path(f"sqlite:///{db._engine.database}"), isolation_level=None)
+    other = sqlite3.connect(db._engine.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
         with pytest.raises(Aborted):
@@ -281,6 +280,42 @@ async def test_another_process_that_holds_sqlite_is_a_conflict(db: Database) -> 
         other.execute("ROLLBACK")
         other.close()
     await db.run(lambda unit: Thing.create(name="a"), write=True)
+
+
+async def test_a_unit_that_writes_has_the_database_from_its_first_statement(db: Database) -> None:
+    """Else its first write would fail at once when another process has written since it read."""
+    if db.kind != "sqlite":
+        pytest.skip("only SQLite has one writer")
+
+    def work(_unit: Unit) -> None:
+        assert Thing.select().count() == 0
+        other = sqlite3.connect(db._engine.database, isolation_level=None, timeout=0)
+        try:
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("BEGIN IMMEDIATE")
+        finally:
+            other.close()
+        Thing.create(name="a")
+
+    await db.run(work, write=True)
+
+
+async def test_every_connection_to_sqlite_is_set_to_be_safe(db: Database) -> None:
+    if db.kind != "sqlite":
+        pytest.skip("SQLite's own settings")
+    expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+
+    def look(_unit: Unit) -> dict[str, object]:
+        return {name: sql(f"PRAGMA {name}").fetchone()[0] for name in expected}
+
+    assert await db.run(look, write=False) == expected
+    assert await db.run(look, write=True) == expected
+
+    def dedicated() -> dict[str, object]:
+        with db.dedicated() as connection:
+            return {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in expected}
+
+    assert await asyncio.to_thread(dedicated) == expected
 
 
 def _end_all_sessions(db: Database) -> None:

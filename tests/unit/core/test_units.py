@@ -47,7 +47,7 @@ async def test_values_come_back_as_they_went_in(db: Database, clock: ManualClock
 
     row = await db.run(lambda unit: Thing.get_by_id(work(unit)), write=True)
     assert (row.name, row.seen_time, row.details) == ("ä\u2028", seen, details)
-    assert bytes(row.content or b"") == b"\0\xff"
+    assert row.content == b"\0\xff"
     assert row.create_time == row.update_time == clock.now()
     stored = await db.run(lambda unit: sql("SELECT seen_time FROM things").fetchone(), write=False)
     assert stored[0] == -876544
@@ -69,6 +69,19 @@ async def test_saving_writes_what_was_assigned_and_moves_the_update_time(
     row = await db.run(lambda unit: Thing.get_by_id(thing.id), write=False)
     assert (row.name, row.rank) == ("b", 7)
     assert (row.create_time, row.update_time) == (made, made + timedelta(seconds=5))
+
+
+async def test_a_row_by_its_id_is_what_peewee_would_read(db: Database) -> None:
+    def work(_unit: Unit) -> None:
+        made = Thing.create(name="a", details=[1], content=b"x", seen_time=_unit.now)
+        fast, slow = Thing.get_by_id(made.id), Thing.select().where(Thing.id == made.id).get()
+        assert fast == slow
+        assert fast.__data__ == slow.__data__
+        assert not fast.is_dirty()
+        with pytest.raises(Thing.DoesNotExist):
+            Thing.get_by_id("none")
+
+    await db.run(work, write=True)
 
 
 async def test_saving_a_row_that_is_not_there_is_an_error(db: Database) -> None:

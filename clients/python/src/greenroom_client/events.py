@@ -107,6 +107,8 @@ class EventStream:
         """Set once the stream has caught up for the first time: from here on nothing is missed."""
         self.connections = 0
         """How often the stream was opened."""
+        self.replies = 0
+        """How many replies have come over all its connections, heartbeats included."""
 
     @property
     def resume_token(self) -> str:
@@ -146,6 +148,7 @@ class EventStream:
                 if reply is aio.EOF:
                     self._pause = max(self._pause, self._backoff())
                     return
+                self.replies += 1
                 for event in reply.events:
                     if self._position.take(event):
                         yield event

@@ -1,0 +1,106 @@
+import type { CallOptions, Client as Stub, Transport } from "@connectrpc/connect";
+import { createClient } from "@connectrpc/connect";
+import { ContractTransport } from "./calls.js";
+import type { WatchOptions } from "./events.js";
+import { EventStream } from "./events.js";
+import type { SignedIn } from "./gen/greenroom/auth/v1/auth_service_pb.js";
+import { AuthService } from "./gen/greenroom/auth/v1/auth_service_pb.js";
+import { SessionService } from "./gen/greenroom/auth/v1/session_service_pb.js";
+import { ChannelService } from "./gen/greenroom/chat/v1/channel_service_pb.js";
+import { EventService } from "./gen/greenroom/chat/v1/event_service_pb.js";
+import { MessageService } from "./gen/greenroom/chat/v1/message_service_pb.js";
+import type { Rhythm } from "./rhythm.js";
+import { realRhythm } from "./rhythm.js";
+import type { TokenStore } from "./tokens.js";
+import { Keeper, MemoryTokenStore, tokensFromPb } from "./tokens.js";
+
+/** Where the server is, and what the client brings along. */
+export interface ConnectOptions {
+  /** The server's address, such as `https://api.example.com`. */
+  baseUrl: string;
+  /** Keeps the session between runs; memory by default. */
+  tokenStore?: TokenStore;
+  /** How bytes travel; gRPC-web in browsers and gRPC in Node by default. */
+  transport?: Transport;
+  /** Time and chance, for tests. */
+  rhythm?: Partial<Rhythm>;
+}
+
+/** Who logs in, by one of the identifiers. */
+export type Credentials = ({ email: string } | { phone: string } | { username: string }) & {
+  password: string;
+  /** A name for the device list, such as "Ada's phone". */
+  deviceName?: string;
+};
+
+/** Every service as a typed stub, over one connection and with one session. Made by `connect`. */
+export class Client {
+  readonly auth: Stub<typeof AuthService>;
+  readonly sessions: Stub<typeof SessionService>;
+  readonly channels: Stub<typeof ChannelService>;
+  readonly messages: Stub<typeof MessageService>;
+  readonly events: Stub<typeof EventService>;
+  /** The tokens of the session. */
+  readonly keeper: Keeper;
+  readonly #rhythm: Rhythm;
+  readonly #close: () => void;
+
+  constructor(wire: Transport, options: Omit<ConnectOptions, "baseUrl">, close: () => void = () => undefined) {
+    this.#rhythm = { ...realRhythm, ...options.rhythm };
+    this.#close = close;
+    const transport = new ContractTransport(wire, () => this.keeper, this.#rhythm);
+    this.auth = createClient(AuthService, transport);
+    this.sessions = createClient(SessionService, transport);
+    this.channels = createClient(ChannelService, transport);
+    this.messages = createClient(MessageService, transport);
+    this.events = createClient(EventService, transport);
+    const refresh = async (refreshToken: string) =>
+      tokensFromPb((await this.auth.refreshToken({ refreshToken })).tokens);
+    this.keeper = new Keeper(options.tokenStore ?? new MemoryTokenStore(), refresh, this.#rhythm);
+  }
+
+  /** Whether there are tokens; the server may have ended their session. */
+  get isSignedIn(): boolean {
+    return this.keeper.tokens !== undefined;
+  }
+
+  /** Opens a session with one of the identifiers, and keeps its tokens. */
+  async logIn(credentials: Credentials, options?: CallOptions): Promise<SignedIn> {
+    const { password, deviceName = "" } = credentials;
+    const request = { password, deviceName, identifier: identifier(credentials) };
+    const { outcome } = await this.auth.logIn(request, options);
+    if (outcome.case !== "signedIn") throw new TypeError("the server wants more than this client knows");
+    this.keeper.keep(tokensFromPb(outcome.value.tokens));
+    return outcome.value;
+  }
+
+  /** Ends the session on the server and forgets its tokens. */
+  async logOut(options?: CallOptions): Promise<void> {
+    try {
+      await this.auth.logOut({}, options);
+    } finally {
+      this.keeper.keep(undefined);
+    }
+  }
+
+  /** The events of some channels, or of all of the caller's; survives cuts by itself. */
+  watch(options?: WatchOptions): EventStream {
+    const watching = {
+      watchEvents: this.events.watchEvents,
+      renew: () => this.keeper.renewed(this.keeper.tokens?.access ?? ""),
+      rhythm: this.#rhythm,
+    };
+    return new EventStream(watching, options);
+  }
+
+  /** Closes the connection; the session stays open on the server. */
+  close(): void {
+    this.#close();
+  }
+}
+
+function identifier(who: Credentials) {
+  if ("email" in who) return { case: "email" as const, value: who.email };
+  if ("phone" in who) return { case: "phone" as const, value: who.phone };
+  return { case: "username" as const, value: who.username };
+}

@@ -1,0 +1,165 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { ConnectRouter } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { AuthService } from "../src/gen/greenroom/auth/v1/auth_service_pb.js";
+import { FileTokenStore, MemoryTokenStore, SignedOut } from "../src/node.js";
+import { freshTokens, NOW, pairPb, refusal, stage, stale, unavailable } from "./stage.js";
+
+/** Takes the newest access token only, and hands out the next pair for the newest refresh token. */
+function rotating(present: number) {
+  const served = { refreshes: 0, calls: 0, present };
+  const routes = ({ service }: ConnectRouter) =>
+    service(AuthService, {
+      getMe: (_request, { requestHeader }) => {
+        served.calls++;
+        if (requestHeader.get("authorization") !== `Bearer access-${served.present}`) throw stale();
+        return { user: { id: "ada" } };
+      },
+      refreshToken: async ({ refreshToken }) => {
+        served.refreshes++;
+        await new Promise((resolve) => setImmediate(resolve));
+        if (refreshToken !== `refresh-${served.present}`) {
+          throw refusal(Code.Unauthenticated, "AUTH_ERROR_REASON_REFRESH_TOKEN_REUSED");
+        }
+        served.present++;
+        return { tokens: pairPb(freshTokens(served.present)) };
+      },
+      logIn: ({ identifier }) => {
+        assert.deepEqual(identifier, { case: "email", value: "ada@example.com" });
+        return {
+          outcome: { case: "signedIn", value: { tokens: pairPb(freshTokens(served.present)), user: { id: "ada" } } },
+        };
+      },
+      logOut: () => {
+        throw unavailable();
+      },
+    });
+  return { served, routes };
+}
+
+test("logging in keeps the tokens, logging out forgets them even when the server is away", async () => {
+  const { routes } = rotating(1);
+  const tokenStore = new MemoryTokenStore();
+  const { client } = stage(routes, { tokenStore });
+  assert.equal(client.isSignedIn, false);
+  await assert.rejects(client.auth.getMe({}), SignedOut);
+  const { user } = await client.logIn({ email: "ada@example.com", password: "x" });
+  assert.equal(user?.id, "ada");
+  assert.deepEqual(tokenStore.load(), freshTokens(1));
+  assert.equal(client.isSignedIn, true);
+  await assert.rejects(client.logOut(), ConnectError);
+  assert.equal(tokenStore.load(), undefined);
+  assert.equal(client.isSignedIn, false);
+});
+
+test("a token is renewed before it ends, once for all who wait", async () => {
+  const { served, routes } = rotating(1);
+  const tokens = { ...freshTokens(1), accessExpires: NOW + 29_000 };
+  const { client } = stage(routes, { tokens });
+  await Promise.all(Array.from({ length: 32 }, () => client.auth.getMe({})));
+  assert.deepEqual(served, { refreshes: 1, calls: 32, present: 2 });
+});
+
+test("a token that the server refuses is renewed once, and the call goes on", async () => {
+  const { served, routes } = rotating(2);
+  const { client } = stage(routes, { tokens: { ...freshTokens(1), refresh: "refresh-2" } });
+  await Promise.all(Array.from({ length: 8 }, () => client.auth.getMe({})));
+  assert.equal(served.refreshes, 1);
+  assert.equal(served.calls, 16);
+});
+
+test("a call is not repeated for ever with tokens that never help", async () => {
+  let calls = 0;
+  const { client } = stage(({ service }) =>
+    service(AuthService, {
+      getMe: () => {
+        calls++;
+        throw stale();
+      },
+      refreshToken: () => ({ tokens: pairPb(freshTokens(calls + 1)) }),
+    }),
+  );
+  await assert.rejects(client.auth.getMe({}), ConnectError);
+  assert.equal(calls, 2);
+});
+
+test("a dead family signs out", async () => {
+  const { routes } = rotating(5);
+  const tokenStore = new MemoryTokenStore(freshTokens(1));
+  const { client } = stage(routes, { tokenStore });
+  await assert.rejects(client.auth.getMe({}), SignedOut);
+  assert.equal(tokenStore.load(), undefined);
+});
+
+test("a renewal that only fails for now leaves the session", async () => {
+  const { client } = stage(({ service }) =>
+    service(AuthService, {
+      getMe: () => {
+        throw stale();
+      },
+      refreshToken: () => {
+        throw unavailable();
+      },
+    }),
+  );
+  await assert.rejects(client.auth.getMe({}), ConnectError);
+  assert.equal(client.isSignedIn, true);
+});
+
+test("whoever gives up waiting for a renewal does not end it for the others", async () => {
+  const { served, routes } = rotating(1);
+  const { client } = stage(routes, { tokens: { ...freshTokens(1), accessExpires: NOW } });
+  const gone = new AbortController();
+  const first = client.auth.getMe({}, { signal: gone.signal });
+  const second = client.auth.getMe({});
+  gone.abort();
+  await assert.rejects(first, (error) => error instanceof ConnectError && error.code === Code.Canceled);
+  assert.equal((await second).user?.id, "ada");
+  assert.equal(served.refreshes, 1);
+});
+
+test("what another page renewed is taken from the store instead of being renewed again", async () => {
+  const { served, routes } = rotating(2);
+  const tokenStore = new MemoryTokenStore(freshTokens(1));
+  const { client } = stage(routes, { tokenStore });
+  tokenStore.save(freshTokens(2));
+  await client.auth.getMe({});
+  assert.equal(served.refreshes, 0);
+});
+
+test("whoever logs out while the tokens are renewed stays out", async () => {
+  const { routes } = rotating(1);
+  const tokenStore = new MemoryTokenStore({ ...freshTokens(1), accessExpires: NOW });
+  const { client } = stage(routes, { tokenStore });
+  const renewing = client.auth.getMe({});
+  await new Promise((resolve) => queueMicrotask(() => resolve(undefined)));
+  client.keeper.keep(undefined);
+  await assert.rejects(renewing, SignedOut);
+  assert.equal(tokenStore.load(), undefined);
+});
+
+test("a file keeps tokens for its owner only, and survives nonsense", () => {
+  const folder = mkdtempSync(join(tmpdir(), "greenroom-"));
+  try {
+    const path = join(folder, "deep", "tokens.json");
+    const store = new FileTokenStore(path);
+    assert.equal(store.load(), undefined);
+    store.save(freshTokens());
+    assert.deepEqual(new FileTokenStore(path).load(), freshTokens());
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+    assert.deepEqual(readdirSync(join(folder, "deep")), ["tokens.json"]);
+    for (const nonsense of ["", "{", "null", "[]", '{"access": 1}']) {
+      writeFileSync(path, nonsense);
+      assert.equal(store.load(), undefined);
+    }
+    store.save(undefined);
+    store.save(undefined);
+    assert.deepEqual(readdirSync(join(folder, "deep")), []);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});

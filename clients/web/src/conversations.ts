@@ -1,0 +1,144 @@
+import type { ChatEvent, Message } from "@greenroom/client";
+
+const TYPING_LASTS = 5_000;
+
+/** A message that the server has not confirmed. */
+export interface Draft {
+  readonly clientId: string;
+  readonly text: string;
+  failed: boolean;
+}
+
+/** One conversation, as far as this page knows it. */
+export class Conversation {
+  readonly id: string;
+  /** The other member; empty until it is known. */
+  otherId: string;
+  /** Where older messages go on; `undefined` before the first page, empty when there are none. */
+  olderToken: string | undefined;
+  readByMe = 0n;
+  readByOther = 0n;
+  typingUntil = 0;
+  /** True when history is gone that this page has not seen. */
+  hasHole = false;
+  readonly drafts = new Map<string, Draft>();
+  readonly #messages = new Map<bigint, Message>();
+  #epoch = 0n;
+
+  constructor(id: string, otherId: string) {
+    this.id = id;
+    this.otherId = otherId;
+  }
+
+  /** The messages in order. */
+  get messages(): Message[] {
+    return [...this.#messages.values()].sort((a, b) => (a.seq < b.seq ? -1 : 1));
+  }
+
+  /** Number of somebody's newest message; 0 when there is none. */
+  newestOf(userId: string): bigint {
+    return this.messages.findLast(({ senderId }) => senderId === userId)?.seq ?? 0n;
+  }
+
+  /** How many messages of the other are not read. */
+  unread(myId: string): number {
+    return this.messages.filter(({ seq, senderId }) => seq > this.readByMe && senderId !== myId).length;
+  }
+
+  /** Adds messages, whatever their order; those it has are left alone. */
+  add(messages: Iterable<Message>, myId: string): void {
+    for (const message of messages) {
+      this.#messages.set(message.seq, message);
+      if (message.senderId === myId) this.drafts.delete(message.clientId);
+      else this.otherId ||= message.senderId;
+    }
+  }
+
+  /** Forgets what it has: the numbering starts anew or a part of the history is gone. */
+  restart(epoch: bigint): void {
+    if (this.#epoch !== 0n && epoch !== this.#epoch) {
+      this.readByMe = this.readByOther = 0n;
+    }
+    this.#epoch = epoch;
+    this.#messages.clear();
+    this.olderToken = undefined;
+    this.hasHole = true;
+  }
+
+  /** Takes in what happened. */
+  take(event: ChatEvent, myId: string, now: number): void {
+    const { payload } = event;
+    if (payload.case === "gap") {
+      this.restart(event.epoch);
+      return;
+    }
+    this.#epoch = event.epoch;
+    if (payload.case === "message") {
+      this.add([payload.value], myId);
+      if (payload.value.senderId !== myId) this.typingUntil = 0;
+    } else if (payload.case === "read") {
+      const { userId, seq } = payload.value;
+      if (userId === myId) this.readByMe = seq > this.readByMe ? seq : this.readByMe;
+      else this.readByOther = seq > this.readByOther ? seq : this.readByOther;
+    } else if (payload.case === "typing" && payload.value.userId !== myId) {
+      this.otherId ||= payload.value.userId;
+      this.typingUntil = now + TYPING_LASTS;
+    }
+  }
+}
+
+/** The conversations of one user, remembered in the page's storage by their ids alone. */
+export class Conversations {
+  readonly #myId: string;
+  readonly #storage: Storage;
+  readonly #byId = new Map<string, Conversation>();
+
+  constructor(myId: string, storage: Storage) {
+    this.#myId = myId;
+    this.#storage = storage;
+    for (const { id, otherId } of this.#remembered()) this.#byId.set(id, new Conversation(id, otherId));
+  }
+
+  /** All of them, the ones known longest first. */
+  get all(): Conversation[] {
+    return [...this.#byId.values()];
+  }
+
+  /** The conversation with this id; made when it is new. */
+  at(id: string, otherId = ""): Conversation {
+    let found = this.#byId.get(id);
+    if (found === undefined) {
+      found = new Conversation(id, otherId);
+      this.#byId.set(id, found);
+    }
+    found.otherId ||= otherId;
+    this.#remember();
+    return found;
+  }
+
+  /** Takes in what happened; returns where. */
+  take(event: ChatEvent, now: number): Conversation {
+    const conversation = this.at(event.channelId);
+    const knew = conversation.otherId;
+    conversation.take(event, this.#myId, now);
+    if (conversation.otherId !== knew) this.#remember();
+    return conversation;
+  }
+
+  get #key(): string {
+    return `greenroom.conversations.${this.#myId}`;
+  }
+
+  #remember(): void {
+    this.#storage.setItem(this.#key, JSON.stringify(this.all.map(({ id, otherId }) => ({ id, otherId }))));
+  }
+
+  #remembered(): { id: string; otherId: string }[] {
+    try {
+      const found: unknown = JSON.parse(this.#storage.getItem(this.#key) ?? "[]");
+      return Array.isArray(found) ? found.filter((one) => typeof one?.id === "string" && typeof one.otherId === "string") : [];
+    } catch {
+      return [];
+    }
+  }
+}

@@ -1,0 +1,1 @@
+"""Where Greenroom meets the outside: Envoy's configuration, and the group of processes."""

@@ -1,0 +1,33 @@
+"""Reads the mails that a development server leaves as files."""
+
+import asyncio
+import email
+import email.policy
+import re
+import time
+from email.message import EmailMessage
+from pathlib import Path
+
+
+def mails_in(directory: Path, to: str = "") -> list[EmailMessage]:
+    """Every mail to an address (to anybody when empty), oldest first."""
+    found: list[EmailMessage] = []
+    for path in sorted(directory.glob("*.eml")):
+        mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+        assert isinstance(mail, EmailMessage)
+        if not to or mail["To"] == to:
+            found.append(mail)
+    return found
+
+
+async def token_for(directory: Path, to: str, count: int = 1) -> str:
+    """The token in the newest mail to an address, once there are ``count`` of them."""
+    end = time.monotonic() + 10
+    while len(mails := mails_in(directory, to)) < count:
+        assert time.monotonic() < end, f"no mail to {to} in {directory}"
+        await asyncio.sleep(0.01)
+    text = mails[-1].get_body(("plain",))
+    assert text is not None
+    match = re.search(r"^Token: (\S+)", text.get_content(), re.MULTILINE)
+    assert match, text.get_content()
+    return match[1]

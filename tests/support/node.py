@@ -1,0 +1,65 @@
+"""What tests with node and Chromium need, or the reason why they cannot run."""
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TYPESCRIPT = ROOT / "clients/typescript"
+WEB = ROOT / "clients/web"
+INSTALL_SECONDS = 100
+OLDEST_NODE = 20
+
+
+def node_environment() -> dict[str, str]:
+    """The caller's environment, without a word of npm about itself."""
+    quiet = {"NO_COLOR": "1", "npm_config_loglevel": "error", "npm_config_update_notifier": "false"}
+    return {**os.environ, **quiet}
+
+
+@cache
+def _missing() -> str:
+    """Why clients/typescript cannot be used here; empty when it can. Installs it when it is not."""
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            return f"{program} is not installed"
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout
+    if int(version.removeprefix("v").split(".")[0]) < OLDEST_NODE:
+        return f"node {version.strip()} is older than {OLDEST_NODE}"
+    installed, lock = (
+        TYPESCRIPT / "node_modules/.package-lock.json",
+        TYPESCRIPT / "package-lock.json",
+    )
+    if installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime:
+        return ""
+    try:
+        done = subprocess.run(
+            ["npm", "ci", "--prefer-offline", "--no-audit", "--no-fund"],
+            cwd=TYPESCRIPT,
+            env=node_environment(),
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return f"npm ci took more than {INSTALL_SECONDS} s"
+    return "" if done.returncode == 0 else f"npm ci failed: {done.stderr.strip()[:300]}"
+
+
+def installed_typescript() -> Path:
+    """The folder of the TypeScript client with its packages; skips the test where that is not to be."""
+    if reason := _missing():
+        pytest.skip(reason)
+    return TYPESCRIPT
+
+
+def chromium() -> str:
+    """The browser; skips the test where there is none."""
+    for name in (os.environ.get("CHROME"), "chromium", "chromium-browser", "google-chrome"):
+        if name and (found := shutil.which(name)):
+            return found
+    pytest.skip("Chromium is not installed, and CHROME names none")
