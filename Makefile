@@ -19,7 +19,7 @@ MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
 .PHONY: soak-crash help setup generate format lint types test test-unit test-rpc test-contract test-e2e check check-format \
-	check-breaking check-generated run demo bench migrate migration lock clean anew
+	check-breaking check-generated run console demo bench migrate migration lock clean anew
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -111,6 +111,12 @@ soak-crash: $(DEV) ## 100 kill -9 under chat load on each database (ARGS=--kills
 
 run: $(RUNTIME) ## the server and Envoy, in the foreground (the settings are in .env.example)
 	@$(PY) -m server up
+
+console: ## build the web console (ARGS=--serve serves it on port 8081); needs node
+	@command -v npm >/dev/null || { echo "npm is missing: apt install nodejs npm (node 20 or newer), then try again"; exit 1; }
+	@[ clients/typescript/node_modules/.package-lock.json -nt clients/typescript/package-lock.json ] || \
+		npm ci --no-audit --no-fund --loglevel error --prefix clients/typescript
+	@npm run --silent --prefix clients/typescript console -- $(ARGS)
 
 demo: $(RUNTIME) ## a narrated tour of what `make run` serves
 	@$(PY) clients/python/examples/demo.py $(ARGS)

@@ -35,6 +35,7 @@ async function page() {
     "default-src 'none'",
     `script-src ${hash(script)}`,
     `style-src ${hash(style)}`,
+    "img-src data:",
     "connect-src http: https:",
     "base-uri 'none'",
     "form-action 'none'",

@@ -10,7 +10,7 @@ import yaml
 
 from server.core.config import Settings, SettingsError
 from server.edge.addresses import reachable_host
-from server.edge.margins import IDLE_SECONDS, MARGIN_SECONDS
+from server.edge.margins import HEARTBEAT_MARGIN_SECONDS, IDLE_SECONDS, MARGIN_SECONDS
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "envoy.yaml"
 """The checked-in configuration, beside the package ``server``."""
@@ -95,12 +95,12 @@ def _set_routes(connections: dict[str, Any], settings: Settings) -> None:
         if route["name"] != "reflection" or (settings.reflection and not settings.is_production)
     ]
     timeout = settings.unary_deadline_seconds + MARGIN_SECONDS
-    quiet = max(IDLE_SECONDS, 3 * settings.stream_heartbeat_seconds)
+    quiet = settings.stream_heartbeat_seconds + HEARTBEAT_MARGIN_SECONDS
     connections["stream_idle_timeout"] = _seconds(max(IDLE_SECONDS, timeout + 1))
     for route in host["routes"]:
         if route["name"] == "unary":
             route["route"]["timeout"] = _seconds(timeout)
-        elif route["name"] in ("stream", "reflection"):
+        elif route["name"] == "stream":
             route["route"]["idle_timeout"] = _seconds(quiet)
 
 

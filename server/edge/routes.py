@@ -14,7 +14,8 @@ from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2
 
 from greenroom.options.v1 import policy_pb2
-from server.edge.margins import IDLE_SECONDS, MARGIN_SECONDS
+from server.core.config import load_settings
+from server.edge.margins import HEARTBEAT_MARGIN_SECONDS, IDLE_SECONDS, MARGIN_SECONDS
 
 CONFIG = Path(__file__).resolve().parents[2] / "envoy.yaml"
 """The checked-in configuration."""
@@ -148,7 +149,10 @@ def _services(methods: list[Method]) -> list[str]:
 
 
 def _streams(methods: list[Method]) -> list[str]:
-    action = f"route: {{cluster: streams, timeout: 0s, idle_timeout: {IDLE_SECONDS:g}s, retry_policy: {{}}}}"
+    quiet = load_settings({}).stream_heartbeat_seconds + HEARTBEAT_MARGIN_SECONDS
+    action = (
+        f"route: {{cluster: streams, timeout: 0s, idle_timeout: {quiet:g}s, retry_policy: {{}}}}"
+    )
     return [
         line
         for method in methods

@@ -29,6 +29,9 @@ DRAIN_MARGIN_SECONDS = 5.0
 ENVOY_STOP_SECONDS = 5.0
 """What Envoy gets to end."""
 
+SECOND_THOUGHT_SECONDS = 0.5
+"""A Ctrl-C that follows another one sooner is the same one, seen twice (``make`` hands its own on)."""
+
 _FIRST_CALL = (
     '{"email": "ada@example.org", "password": "a long enough secret", "persona": "PERSONA_CREATOR"}'
 )
@@ -96,6 +99,7 @@ class _Group:
         self._settings = settings
         self._children: list[Child] = []
         self._stopping = asyncio.Event()
+        self._stopped_at = 0.0
         self._killing = asyncio.Event()
         self._fallen: asyncio.Future[tuple[Child, int]] = asyncio.Future()
         self._watches: list[asyncio.Future[None]] = []
@@ -115,7 +119,7 @@ class _Group:
         """Starts, waits, stops; returns the exit status."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._signalled)
+            loop.add_signal_handler(number, self._signalled, number)
         try:
             try:
                 await self._until_stopping(self._start())
@@ -136,8 +140,13 @@ class _Group:
         finally:
             await asyncio.gather(*(child.kill() for child in self._children))
 
-    def _signalled(self) -> None:
-        (self._killing if self._stopping.is_set() else self._stopping).set()
+    def _signalled(self, number: int) -> None:
+        now = asyncio.get_running_loop().time()
+        if not self._stopping.is_set():
+            self._stopped_at = now
+            self._stopping.set()
+        elif number == signal.SIGINT and now - self._stopped_at >= SECOND_THOUGHT_SECONDS:
+            self._killing.set()
 
     async def _start(self) -> None:
         config = self._settings.state_dir / "envoy.yaml"

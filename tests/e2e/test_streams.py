@@ -2,28 +2,32 @@
 
 import asyncio
 import json
+import re
 import socket
 import threading
 import time
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from grpc import aio
 
 from greenroom.chat.v1 import event_service_pb2 as event_pb
 from greenroom.chat.v1 import event_service_pb2_grpc as event_grpc
+from tests.e2e.second_envoy import edge
 from tests.support.site import Person, Site, running, wait_until
 
 STALLED = 50
 MESSAGES = 150
 TEXT = "x" * 4000
-"""Together more than all the windows and buffers on the way of one reader hold."""
+"""All texts together are more than the windows on the way of one stream hold, many times over."""
+
+LONG_TEXT = "\u0001" * 4000
+"""JSON needs six bytes for each character: a few hundred fill the buffers of a socket."""
 
 
 def open_streams(site: Site) -> int:
@@ -43,11 +47,11 @@ def send(site: Site, person: Person, channel: str, texts: list[str]) -> None:
             client.post(f"/v1/chatChannels/{channel}/messages", json=body).raise_for_status()
 
 
-def watched(site: Site, person: Person) -> Iterator[dict[str, Any]]:
+def watched(site: Site, person: Person, **wish: str) -> Iterator[dict[str, Any]]:
     """The replies of a stream over REST, to its end."""
     with (
         httpx.Client(base_url=site.url, timeout=30) as client,
-        client.stream("GET", "/v1/chat:watch", headers=person.headers) as reply,
+        client.stream("GET", "/v1/chat:watch", params=wish, headers=person.headers) as reply,
     ):
         assert reply.status_code == 200
         for line in reply.iter_lines():
@@ -55,7 +59,7 @@ def watched(site: Site, person: Person) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def stalled_by_rest(site: Site, person: Person) -> Iterator[None]:
+def stalled_by_rest(site: Site, person: Person, count: int) -> Iterator[None]:
     """Readers that open a stream, each on a connection of its own, and never read."""
     host, _, port = site.address.partition(":")
     request = (
@@ -63,7 +67,7 @@ def stalled_by_rest(site: Site, person: Person) -> Iterator[None]:
         f"authorization: {person.headers['authorization']}\r\n\r\n"
     )
     with ExitStack() as stack:
-        for _ in range(STALLED):
+        for _ in range(count):
             reader = stack.enter_context(socket.socket())
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             reader.connect((host, int(port)))
@@ -72,29 +76,31 @@ def stalled_by_rest(site: Site, person: Person) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def stalled_by_grpc(site: Site, person: Person) -> AsyncIterator[None]:
-    """Readers that share a connection and never read."""
+async def stalled_by_grpc(address: str, person: Person, count: int) -> AsyncIterator[None]:
+    """Readers that share a connection and never read more than the first reply."""
     options = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65535)]
-    async with aio.insecure_channel(site.address, options=options) as channel:
+    async with aio.insecure_channel(address, options=options) as channel:
         stub = event_grpc.EventServiceStub(channel)
         calls = [
             stub.WatchEvents(event_pb.WatchEventsRequest(), metadata=person.metadata)
-            for _ in range(STALLED)
+            for _ in range(count)
         ]
-        # The first reply is taken, so that the stream is known to be open.
         await asyncio.gather(*(call.read() for call in calls))
         yield
         for call in calls:
             call.cancel()
 
 
-async def healthy_reader_gets_everything(site: Site, ann: Person, bob: Person, room: str) -> None:
-    """Sends while one reader reads and the others do not."""
+async def read_beside_stalled(site: Site, address: str, seconds: float) -> int:
+    """How many of the messages a reader that reads has got so long after the last one was sent,
+    while the others do not read. All of them go through ``address``."""
+    ann, bob = await asyncio.to_thread(lambda: (site.person("ann"), site.person("bob")))
+    room = await asyncio.to_thread(site.channel, ann, bob)
     numbers: list[int] = []
     caught_up = asyncio.Event()
 
     async def read() -> None:
-        async with aio.insecure_channel(site.address) as channel:
+        async with aio.insecure_channel(address) as channel:
             stub = event_grpc.EventServiceStub(channel)
             call = stub.WatchEvents(event_pb.WatchEventsRequest(), metadata=bob.metadata)
             async for reply in call:
@@ -104,56 +110,53 @@ async def healthy_reader_gets_everything(site: Site, ann: Person, bob: Person, r
                 if len(numbers) == MESSAGES:
                     return
 
-    reader = asyncio.create_task(read())
-    async with asyncio.timeout(20):
-        await caught_up.wait()
-    await asyncio.to_thread(send, site, ann, room, [TEXT] * MESSAGES)
-    async with asyncio.timeout(10):
-        await reader
-    assert numbers == list(range(1, MESSAGES + 1))
+    async with stalled_by_grpc(address, bob, STALLED):
+        reader = asyncio.create_task(read())
+        async with asyncio.timeout(20):
+            await caught_up.wait()
+        await asyncio.to_thread(send, site, ann, room, [TEXT] * MESSAGES)
+        await asyncio.wait([reader], timeout=seconds)
+        assert open_streams(site) >= STALLED
+        reader.cancel()
+    assert numbers == list(range(1, len(numbers) + 1))
+    return len(numbers)
 
 
-@pytest.fixture
-def patient(tmp_path: Path) -> Iterator[Site]:
-    """A server that gives a stalled reader far more time than the test takes."""
+async def test_stalled_readers_do_not_starve_one_that_reads(tmp_path: Path) -> None:
+    """With one worker, so that all share a connection to the server. That they would starve it
+    with a smaller window shows that the test can fail."""
     with running(tmp_path, stream_write_seconds=120, drain_seconds=1) as site:
-        yield site
+        settings = {"GRPC_PORT": site.environ["GRPC_PORT"]}
+        with edge(tmp_path, settings) as address:
+            assert await read_beside_stalled(site, address, 15) == MESSAGES
+        with edge(tmp_path, settings, with_connection_window(1 << 20)) as address:
+            assert await read_beside_stalled(site, address, 2) < MESSAGES
 
 
-@pytest.mark.parametrize("kind", ["rest", "grpc"])
-async def test_stalled_readers_do_not_starve_one_that_reads(patient: Site, kind: str) -> None:
-    site = patient
-    ann, bob = await asyncio.to_thread(lambda: (site.person("ann"), site.person("bob")))
-    room = await asyncio.to_thread(site.channel, ann, bob)
-    if kind == "rest":
-        with stalled_by_rest(site, bob):
-            await asyncio.to_thread(wait_until, lambda: open_streams(site) == STALLED, "streams")
-            await healthy_reader_gets_everything(site, ann, bob, room)
-            assert open_streams(site) >= STALLED
-    else:
-        async with stalled_by_grpc(site, bob):
-            await healthy_reader_gets_everything(site, ann, bob, room)
-            assert open_streams(site) >= STALLED
+def with_connection_window(size: int) -> Callable[[str], str]:
+    """Changes a configuration so that its connections to the server have another window."""
+    return lambda text: re.sub(r"(initial_connection_window_size): \d+", rf"\1: {size}", text)
 
 
-def test_a_stalled_reader_is_cut(tmp_path: Path) -> None:
+async def test_a_stalled_reader_is_cut(tmp_path: Path) -> None:
     with running(tmp_path, stream_write_seconds=1, drain_seconds=1) as site:
-        ann, bob = site.person("ann"), site.person("bob")
-        room = site.channel(ann, bob)
-        with stalled_by_rest(site, bob):
-            wait_until(lambda: open_streams(site) == STALLED, "the streams to open")
-            send(site, ann, room, [TEXT] * MESSAGES)
-            wait_until(lambda: open_streams(site) == 0, "the stalled readers to be cut")
+        ann, bob = await asyncio.to_thread(lambda: (site.person("ann"), site.person("bob")))
+        room = await asyncio.to_thread(site.channel, ann, bob)
+        with stalled_by_rest(site, bob, 3):
+            async with stalled_by_grpc(site.address, bob, 3):
+                await asyncio.to_thread(wait_until, lambda: open_streams(site) == 6, "6 streams")
+                await asyncio.to_thread(send, site, ann, room, [LONG_TEXT] * 400)
+                await asyncio.to_thread(wait_until, lambda: open_streams(site) == 0, "their end")
 
 
-def test_a_stream_gets_its_end_when_the_server_goes(tmp_path: Path) -> None:
+def test_a_stream_ends_with_a_token_and_goes_on_elsewhere(tmp_path: Path) -> None:
     with running(tmp_path, drain_seconds=10) as site:
         ann, bob = site.person("ann"), site.person("bob")
         room = site.channel(ann, bob)
         replies: list[dict[str, Any]] = []
         reader = threading.Thread(target=lambda: replies.extend(watched(site, bob)))
         reader.start()
-        wait_until(lambda: open_streams(site) == 1, "the stream to open")
+        wait_until(lambda: "heartbeat" in str(replies), "the stream to catch up")
         send(site, ann, room, ["one", "two"])
         began = time.monotonic()
         assert site.stop() == 0, site.output
@@ -161,12 +164,23 @@ def test_a_stream_gets_its_end_when_the_server_goes(tmp_path: Path) -> None:
         reader.join(5)
         end = replies[-1]["end"]
         assert end["reason"] == "END_REASON_DRAINING"
-        assert end["resumeToken"]
         assert float(end["retryDelay"].removesuffix("s")) >= 0
-        texts = [
-            event["message"]["text"]
-            for reply in replies
-            for event in reply.get("events", [])
-            if "message" in event
-        ]
-        assert texts == ["one", "two"]
+
+        again = Site(site.environ, tmp_path)
+        try:
+            again.wait_until_up()
+            send(again, ann, room, ["three"])
+            for reply in watched(again, bob, resume_token=end["resumeToken"]):
+                replies.append(reply)
+                if texts(replies)[-1:] == ["three"]:
+                    break
+            assert texts(replies) == ["one", "two", "three"]
+            assert again.stop() == 0
+        finally:
+            again.kill()
+
+
+def texts(replies: list[dict[str, Any]]) -> list[str]:
+    """Of all messages, in the order of their arrival."""
+    events = [event for reply in replies for event in reply.get("events", [])]
+    return [event["message"]["text"] for event in events if "message" in event]

@@ -6,8 +6,8 @@ type List<Request, Response> = (request: Request, options?: CallOptions) => Prom
 
 /** What the one repeated message field of a List method's response holds. */
 export type Resource<Response> = {
-  [Name in keyof Response]: Response[Name] extends (infer Item extends Message)[] ? Item : never;
-}[keyof Response];
+  [Name in Exclude<keyof Response, `$${string}`>]: Response[Name] extends (infer Item extends Message)[] ? Item : never;
+}[Exclude<keyof Response, `$${string}`>];
 
 /** Every page of a List method, from the request's own token on. */
 export async function* pages<Request extends object, Response extends Page>(

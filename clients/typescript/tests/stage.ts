@@ -10,6 +10,7 @@ import {
   RetryInfoSchema,
 } from "../src/gen/google/rpc/error_details_pb.js";
 import { TokenPairSchema } from "../src/gen/greenroom/auth/v1/session_pb.js";
+import { ChatEventSchema } from "../src/gen/greenroom/chat/v1/event_pb.js";
 import type { WatchEventsResponse } from "../src/gen/greenroom/chat/v1/event_service_pb.js";
 import { WatchEventsResponseSchema } from "../src/gen/greenroom/chat/v1/event_service_pb.js";
 import { Client } from "../src/client.js";
@@ -115,12 +116,14 @@ export const unavailable = () => new ConnectError("gone", Code.Unavailable);
 /** A reply with messages of these numbers. */
 export function said(...seqs: number[]): WatchEventsResponse {
   return create(WatchEventsResponseSchema, {
-    events: seqs.map((seq) => ({
-      channelId: CHANNEL,
-      epoch: 1n,
-      seq: BigInt(seq),
-      payload: { case: "message", value: { seq: BigInt(seq), text: `m${seq}` } },
-    })),
+    events: seqs.map((seq) =>
+      create(ChatEventSchema, {
+        channelId: CHANNEL,
+        epoch: 1n,
+        seq: BigInt(seq),
+        payload: { case: "message", value: { seq: BigInt(seq), text: `m${seq}` } },
+      }),
+    ),
   });
 }
 

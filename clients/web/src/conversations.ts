@@ -19,8 +19,6 @@ export class Conversation {
   readByMe = 0n;
   readByOther = 0n;
   typingUntil = 0;
-  /** True when history is gone that this page has not seen. */
-  hasHole = false;
   readonly drafts = new Map<string, Draft>();
   readonly #messages = new Map<bigint, Message>();
   #epoch = 0n;
@@ -54,26 +52,18 @@ export class Conversation {
     }
   }
 
-  /** Forgets what it has: the numbering starts anew or a part of the history is gone. */
-  restart(epoch: bigint): void {
-    if (this.#epoch !== 0n && epoch !== this.#epoch) {
-      this.readByMe = this.readByOther = 0n;
-    }
-    this.#epoch = epoch;
-    this.#messages.clear();
-    this.olderToken = undefined;
-    this.hasHole = true;
-  }
-
-  /** Takes in what happened. */
+  /** Takes in what happened. After a gap it is empty and has to be loaded again. */
   take(event: ChatEvent, myId: string, now: number): void {
     const { payload } = event;
-    if (payload.case === "gap") {
-      this.restart(event.epoch);
-      return;
+    if (this.#epoch !== 0n && event.epoch !== this.#epoch) {
+      // The numbering starts anew.
+      this.readByMe = this.readByOther = 0n;
+      this.#forget();
     }
     this.#epoch = event.epoch;
-    if (payload.case === "message") {
+    if (payload.case === "gap") {
+      this.#forget();
+    } else if (payload.case === "message") {
       this.add([payload.value], myId);
       if (payload.value.senderId !== myId) this.typingUntil = 0;
     } else if (payload.case === "read") {
@@ -84,6 +74,11 @@ export class Conversation {
       this.otherId ||= payload.value.userId;
       this.typingUntil = now + TYPING_LASTS;
     }
+  }
+
+  #forget(): void {
+    this.#messages.clear();
+    this.olderToken = undefined;
   }
 }
 

@@ -53,7 +53,7 @@ export class House {
       open.reset();
     };
     onSubmit(open, openDirect, signal);
-    onPress(byId("copy", HTMLButtonElement), () => navigator.clipboard.writeText(this.#me.id), signal);
+    onPress(byId("copy", HTMLButtonElement), () => this.#copyMyId(), signal);
     onPress(byId("cut", HTMLButtonElement), () => this.#stream.cut(), signal);
     onPress(byId("log-out", HTMLButtonElement), () => this.#logOut(), signal);
     this.#drawList();
@@ -97,6 +97,16 @@ export class House {
       // The tokens are forgotten here all the same.
       this.#leave(`${explain(error)} The session may still be open on the server.`);
     }
+  }
+
+  /** Copies the id, or marks it for copying on pages that may not write to the clipboard. */
+  async #copyMyId(): Promise<void> {
+    const clipboard: Clipboard | undefined = navigator.clipboard;
+    const copied = await clipboard?.writeText(this.#me.id).then(
+      () => true,
+      () => false,
+    );
+    if (!copied) getSelection()?.selectAllChildren(byId("my-id", HTMLElement));
   }
 
   async #openDirect(userId: string): Promise<void> {

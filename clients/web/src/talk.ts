@@ -15,6 +15,7 @@ export class Talk {
   readonly #say: (text: string) => void;
   readonly #onChange: () => void;
   readonly #title = byId("title-talk", HTMLElement);
+  readonly #log = byId("log", HTMLElement);
   readonly #list = byId("messages", HTMLOListElement);
   readonly #earlier = byId("earlier", HTMLButtonElement);
   readonly #typing = byId("typing", HTMLElement);
@@ -72,9 +73,9 @@ export class Talk {
     const typing = conversation.typingUntil - Date.now();
     this.#typing.textContent = typing > 0 ? `${nameOf(conversation.otherId)} is typing …` : "";
     if (typing > 0) setTimeout(() => this.draw(), typing + 10);
-    const follows = this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight < 80;
+    const follows = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < 80;
     this.#place(conversation);
-    if (follows) this.#list.scrollTop = this.#list.scrollHeight;
+    if (follows) this.#log.scrollTop = this.#log.scrollHeight;
     this.#markRead();
   }
 
@@ -96,7 +97,6 @@ export class Talk {
     const { messages, readByOther } = conversation;
     const lastRead = messages.findLast(({ seq, senderId }) => senderId === this.#me.id && seq <= readByOther);
     const wanted = [
-      ...(conversation.hasHole ? [this.#hole()] : []),
       ...messages.map((message) => this.#message(message, message === lastRead)),
       ...[...conversation.drafts.values()].map((draft) => this.#draft(draft)),
     ];
@@ -118,12 +118,6 @@ export class Talk {
       entry = element("li", attributes, element("p"), element("small"));
       this.#entries.set(key, entry);
     }
-    return entry;
-  }
-
-  #hole(): HTMLLIElement {
-    const entry = this.#entry("hole", { class: "lost" });
-    write(entry, "Some of the history is gone.", "");
     return entry;
   }
 
@@ -174,7 +168,7 @@ export class Talk {
     const draft: Draft = { clientId: newId(), text, failed: false };
     conversation.drafts.set(draft.clientId, draft);
     this.draw();
-    this.#list.scrollTop = this.#list.scrollHeight;
+    this.#log.scrollTop = this.#log.scrollHeight;
     void this.#send(draft);
   }
 

@@ -132,9 +132,9 @@ async function visit(page) {
   const me = await talk(page);
   if (plan.steps === "all") {
     await survive(page, me);
-    await picture(page, "talk");
     await devices(page);
   }
+  await picture(page, "talk");
   await page.setViewportSize({ width: 390, height: 844 });
   await picture(page, "narrow");
   await page.getByRole("button", { name: "Log out", exact: true }).click();
@@ -153,6 +153,7 @@ const context = await chromium.launchPersistentContext(join(plan.folder, "profil
   headless: true,
   viewport: { width: 1200, height: 800 },
   locale: "en-GB",
+  colorScheme: plan.colours ?? "light",
   args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
 });
 const page = context.pages()[0] ?? (await context.newPage());

@@ -1,0 +1,130 @@
+"""The TypeScript client in Node: its own tests, its first program, and a visit through Envoy."""
+
+import json
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.cable import Cable
+from tests.support.node import installed_typescript, node_environment
+from tests.support.site import PASSWORD, Person, Site
+
+PROGRAM_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def typescript() -> Path:
+    """The folder of the client, built."""
+    folder = installed_typescript()
+    npm(folder, "build")
+    return folder
+
+
+def npm(folder: Path, script: str) -> None:
+    """Runs one of the client's scripts."""
+    done = subprocess.run(
+        ["npm", "run", "--silent", script],
+        cwd=folder,
+        env=node_environment(),
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@contextmanager
+def program(*command: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
+    """A program of node that the test talks with by lines; it never outlives the test."""
+    with subprocess.Popen(
+        ["node", *command],
+        env={**node_environment(), **environ},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        guard = threading.Timer(PROGRAM_SECONDS, running.kill)
+        guard.start()
+        try:
+            yield running
+        finally:
+            guard.cancel()
+            running.kill()
+
+
+def say(site: Site, one: Person, channel_id: str, text: str) -> None:
+    """Somebody writes a message."""
+    reply = httpx.post(
+        f"{site.url}/v1/chatChannels/{channel_id}/messages",
+        json={"clientId": os.urandom(8).hex(), "text": text},
+        headers=one.headers,
+        timeout=20,
+    )
+    reply.raise_for_status()
+
+
+def test_its_own_tests_pass(typescript: Path) -> None:
+    npm(typescript, "typecheck")
+    npm(typescript, "test")
+
+
+def test_the_readme_holds_the_first_program(typescript: Path) -> None:
+    readme = (typescript / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"```ts\n(.*?)```", readme, re.DOTALL)
+    assert shown[0] == (typescript / "examples/first.ts").read_text(encoding="utf-8")
+
+
+def test_the_first_program_runs(typescript: Path, site: Site) -> None:
+    """It says hello, and hears the answer live."""
+    ada, bob = site.person("ada"), site.person("bob")
+    command = ("dist/examples/first.js", ada.email, PASSWORD, bob.id)
+    with program(
+        *(str(typescript / part) if part.startswith("dist") else part for part in command),
+        GREENROOM_URL=site.url,
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "I said: Hello!\n"
+        say(site, bob, site.channel(bob, ada), "Bye!")
+        assert first.stdout.read() == "They said: Bye!\n"
+        assert first.wait() == 0
+
+
+@pytest.mark.parametrize("transport", ["grpc", "grpc-web"])
+def test_a_visit(typescript: Path, site: Site, tmp_path: Path, transport: str) -> None:
+    """Reasons and fields across the wire, a kept session, a stream that is cut, pages, a log-out."""
+    ada, bob = site.person("ada"), site.person("bob")
+    with Cable(site.address) as cable:
+
+        def cut() -> None:
+            cable.cut()
+            for text in ("two", "three"):
+                say(site, bob, site.channel(bob, ada), text)
+            cable.mend()
+
+        asked: dict[str, Callable[[], None]] = {"cut, send two and three, mend": cut}
+        plan = {
+            "transport": transport,
+            "url": f"http://{cable.address}",
+            "email": ada.email,
+            "password": PASSWORD,
+            "bob": bob.id,
+            "file": str(tmp_path / "tokens.json"),
+        }
+        with program(str(typescript / "dist/tests/visit.js"), json.dumps(plan)) as visit:
+            assert visit.stdin is not None
+            assert visit.stdout is not None
+            lines = []
+            for line in visit.stdout:
+                lines.append(line.strip())
+                if lines[-1] in asked:
+                    asked[lines[-1]]()
+                    print(file=visit.stdin, flush=True)
+            assert visit.wait() == 0
+    assert lines == [*asked, "done"]
