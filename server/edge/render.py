@@ -139,6 +139,11 @@ def _set_limits(config: dict[str, Any], settings: Settings) -> None:
     calls["max_pending_requests"] = calls["max_requests"]
     most = min(_PERMITTED_STREAMS, 2 * settings.stream_limit * settings.processes)
     streams["max_requests"] = streams["max_pending_requests"] = most
+    for monitor in config["overload_manager"]["resource_monitors"]:
+        limit = monitor["typed_config"]
+        if "max_active_downstream_connections" in limit:
+            given = limit["max_active_downstream_connections"]
+            limit["max_active_downstream_connections"] = max(given, most)
 
 
 def _set_upstream(cluster: dict[str, Any], host: str, port: int) -> None:

@@ -1,4 +1,4 @@
-"""The console in a real Chromium: signs in and talks through Envoy over gRPC-web."""
+"""The console, most of it in a real Chromium: signs in and talks through Envoy over gRPC-web."""
 
 import contextlib
 import http.server
@@ -200,6 +200,18 @@ def attend(browser: subprocess.Popen[str], bob: Bob) -> dict[str, Any]:
         browser.stdin.write(json.dumps(bob.answer(said)) + "\n")
         browser.stdin.flush()
     return {"done": False, "why": f"the browser ended with status {browser.wait()}"}
+
+
+def test_what_the_page_knows_of_conversations() -> None:
+    """Its one part that needs no page, by node alone."""
+    installed_typescript()
+    done = subprocess.run(
+        ["node", "--test", str(WEB / "test/conversations.test.mjs")],
+        env=node_environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_page_of_another_origin_talks_live(

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.support.cable import Cable
-from tests.support.node import installed_typescript, node_environment
+from tests.support.node import TYPESCRIPT, installed_typescript, node_environment
 from tests.support.site import PASSWORD, Person, Site
 
 PROGRAM_SECONDS = 60
@@ -75,20 +75,24 @@ def test_its_own_tests_pass(typescript: Path) -> None:
     npm(typescript, "test")
 
 
-def test_the_readme_holds_the_first_program(typescript: Path) -> None:
-    readme = (typescript / "README.md").read_text(encoding="utf-8")
+def test_the_readme_holds_the_first_program() -> None:
+    readme = (TYPESCRIPT / "README.md").read_text(encoding="utf-8")
     shown = re.findall(r"```ts\n(.*?)```", readme, re.DOTALL)
-    assert shown[0] == (typescript / "examples/first.ts").read_text(encoding="utf-8")
+    assert shown[0] == (TYPESCRIPT / "examples/first.ts").read_text(encoding="utf-8")
+
+
+def test_no_file_names_a_registry() -> None:
+    for name in ("package.json", "package-lock.json", ".npmrc"):
+        text = (TYPESCRIPT / name).read_text(encoding="utf-8")
+        assert '"resolved"' not in text
+        assert "registry=" not in text
 
 
 def test_the_first_program_runs(typescript: Path, site: Site) -> None:
     """It says hello, and hears the answer live."""
     ada, bob = site.person("ada"), site.person("bob")
-    command = ("dist/examples/first.js", ada.email, PASSWORD, bob.id)
-    with program(
-        *(str(typescript / part) if part.startswith("dist") else part for part in command),
-        GREENROOM_URL=site.url,
-    ) as first:
+    command = (str(typescript / "dist/examples/first.js"), ada.email, PASSWORD, bob.id)
+    with program(*command, GREENROOM_URL=site.url) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "I said: Hello!\n"
         say(site, bob, site.channel(bob, ada), "Bye!")

@@ -19,6 +19,8 @@ import type { Keeper } from "./tokens.js";
 
 const MAX_ATTEMPTS = 4;
 const LONGEST_PAUSE = 1_000;
+/** What a timer can count to; over that it would go off at once. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 const STALE = "WIRE_ERROR_REASON_CREDENTIALS_INVALID";
 
 /**
@@ -67,21 +69,24 @@ export class ContractTransport implements Transport {
   ): Promise<UnaryResponse<I, O>> {
     const contract = contractOf(method);
     const request = withRequestId(method.input, input, contract);
-    const end = this.#rhythm.monotonic() + (timeoutMs ?? contract.deadline);
+    // As everywhere in connect, 0 or less asks for no limit at all.
+    const limit = timeoutMs ?? contract.deadline;
+    const end = limit > 0 ? this.#rhythm.monotonic() + limit : Number.POSITIVE_INFINITY;
+    // Timeouts travel in whole milliseconds.
+    const left = () => Math.max(1, Math.floor(end - this.#rhythm.monotonic()));
     let renewed = false;
     for (let attempt = 1; ; attempt++) {
-      const { headers, token } = await this.#completed(method, header, signal);
-      // Timeouts travel in whole milliseconds.
-      const left = Math.max(1, Math.floor(end - this.#rhythm.monotonic()));
+      const { headers, token } = await this.#completed(method, header, signal, left());
+      const timeout = limit > 0 ? left() : 0;
       try {
-        const reply = await this.#wire.unary(method, signal, left, headers, request, contextValues);
+        const reply = await this.#wire.unary(method, signal, timeout, headers, request, contextValues);
         this.#throttle.succeeded();
         return reply;
       } catch (error) {
         throwIfCancelled(signal);
         if (token !== "" && !renewed && reasonOf(error) === STALE) {
           renewed = true;
-          await asConnectError(unlessAborted(this.#keeper().renewed(token), signal), signal);
+          await asConnectError(unlessLate(this.#keeper().renewed(token), left(), signal), signal);
           continue;
         }
         const pause = this.#pause(contract, error, attempt);
@@ -100,7 +105,8 @@ export class ContractTransport implements Transport {
     contextValues?: ContextValues,
   ): Promise<StreamResponse<I, O>> {
     // Streams have no deadline unless the caller sets one.
-    const { headers } = await this.#completed(method, header, signal);
+    const limit = timeoutMs !== undefined && timeoutMs > 0 ? timeoutMs : Number.POSITIVE_INFINITY;
+    const { headers } = await this.#completed(method, header, signal, limit);
     return this.#wire.stream(method, signal, timeoutMs ?? 0, headers, input, contextValues);
   }
 
@@ -109,12 +115,13 @@ export class ContractTransport implements Transport {
     method: DescMethod,
     header: HeadersInit | undefined,
     signal: AbortSignal | undefined,
+    left: number,
   ): Promise<{ headers: Headers; token: string }> {
     throwIfCancelled(signal);
     const headers = new Headers(header);
     let token = "";
     if (!contractOf(method).isPublic && !headers.has("authorization")) {
-      token = await asConnectError(unlessAborted(this.#keeper().accessToken(), signal), signal);
+      token = await asConnectError(unlessLate(this.#keeper().accessToken(), left, signal), signal);
       headers.set("authorization", `Bearer ${token}`);
     }
     return { headers, token };
@@ -147,6 +154,18 @@ function withRequestId<I extends DescMessage>(
 
 function throwIfCancelled(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw ConnectError.from(signal.reason, Code.Canceled);
+}
+
+/** The promise for so long, counted by a real clock: it guards against what hangs. */
+async function unlessLate<T>(promise: Promise<T>, milliseconds: number, signal: AbortSignal | undefined): Promise<T> {
+  const late = new AbortController();
+  const stop = () => late.abort(new ConnectError("the operation timed out", Code.DeadlineExceeded));
+  const timer = milliseconds <= LONGEST_TIMER ? setTimeout(stop, milliseconds) : undefined;
+  try {
+    return await unlessAborted(unlessAborted(promise, late.signal), signal);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** The promise; when it fails because the caller gave up, that is told as connect tells it. */

@@ -5,7 +5,7 @@ import { AuthService } from "../src/gen/greenroom/auth/v1/auth_service_pb.js";
 import { MessageService } from "../src/gen/greenroom/chat/v1/message_service_pb.js";
 import { SessionService } from "../src/gen/greenroom/auth/v1/session_service_pb.js";
 import { items, pages, reasonOf, requestIdOf, retryAfterOf, SignedOut, violationsOf } from "../src/node.js";
-import { CHANNEL, freshTokens, refusal, stage, unavailable, until } from "./stage.js";
+import { CHANNEL, freshTokens, NOW, refusal, soon, stage, unavailable, until } from "./stage.js";
 
 const code = (expected: Code) => (error: unknown) => error instanceof ConnectError && error.code === expected;
 
@@ -102,6 +102,45 @@ test("no pause goes beyond the deadline", async () => {
   );
   await assert.rejects(client.auth.getMe({}), (error) => retryAfterOf(error) === 40_000);
   assert.deepEqual(time.pauses, []);
+});
+
+test("a call has its method's deadline, the caller's own, or none", async () => {
+  const left: (number | undefined)[] = [];
+  const { client } = stage(({ service }) =>
+    service(AuthService, {
+      getMe: (_request, context) => {
+        left.push(context.timeoutMs());
+        return {};
+      },
+    }),
+  );
+  await client.auth.getMe({});
+  await client.auth.getMe({}, { timeoutMs: 1500.7 });
+  await client.auth.getMe({}, { timeoutMs: 0 });
+  const [its, mine, none] = left;
+  assert.ok(its !== undefined && its > 25_000 && its <= 30_000, String(its));
+  assert.ok(mine !== undefined && mine > 500 && mine <= 1500, String(mine));
+  assert.equal(none, undefined);
+});
+
+test("a call does not wait for a renewal beyond its deadline", async ({ mock }) => {
+  let asked = false;
+  const expired = { ...freshTokens(), accessExpires: NOW };
+  const { client } = stage(
+    ({ service }) =>
+      service(AuthService, {
+        refreshToken: (_request, { signal }) => {
+          asked = true;
+          return until(signal);
+        },
+      }),
+    { tokens: expired },
+  );
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const call = assert.rejects(client.auth.getMe({}, { timeoutMs: 5000 }), code(Code.DeadlineExceeded));
+  await soon(() => asked);
+  mock.timers.tick(5000);
+  await call;
 });
 
 test("an outage is not made worse: after five failures nothing is repeated", async () => {

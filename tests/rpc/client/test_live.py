@@ -91,9 +91,15 @@ async def test_all_pages(pair: Any) -> None:
     for number in range(7):
         await say(first, channel_id, f"m{number}")
     request = message_pb.ListMessagesRequest(channel_id=channel_id, page_size=3)
-    found = [message.seq async for message in greenroom_client.items(first.messages.ListMessages, request)]
+    found = [
+        message.seq
+        async for message in greenroom_client.items(first.messages.ListMessages, request)
+    ]
     assert found == [7, 6, 5, 4, 3, 2, 1]
-    assert len([page async for page in greenroom_client.pages(first.messages.ListMessages, request)]) == 3
+    assert (
+        len([page async for page in greenroom_client.pages(first.messages.ListMessages, request)])
+        == 3
+    )
 
 
 async def test_a_stream_that_is_cut_loses_and_doubles_nothing(pair: Any) -> None:
