@@ -1,6 +1,7 @@
 """`python -m server up`: how it starts, refuses to start, and ends."""
 
 import os
+import shlex
 import signal
 import socket
 import stat
@@ -45,6 +46,15 @@ def test_the_banner_says_where_everything_is(own: Site) -> None:
     for word in (f":{port}", "REST", "gRPC-web", "gRPC", "Ctrl-C", "make demo"):
         assert word in text
     assert str(own.state_dir / "mail") in text
+
+
+def test_the_first_thing_to_try_works(own: Site) -> None:
+    """The command of the banner, sent as curl sends it."""
+    line = wait_until(lambda: [each for each in own.lines if "curl" in each], "the command")[0]
+    words = shlex.split(line[line.index("curl") :])
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    reply = httpx.post(words[1], content=words[words.index("-d") + 1], headers=headers)
+    assert reply.status_code == 200, reply.text
 
 
 def test_what_it_keeps_is_its_users_alone(own: Site) -> None:

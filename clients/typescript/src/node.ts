@@ -1,6 +1,6 @@
 /** The client of Greenroom for Node, over gRPC. */
 import { randomUUID } from "node:crypto";
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import type { ConnectOptions } from "./client.js";
@@ -44,7 +44,6 @@ export class FileTokenStore implements TokenStore {
     mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 });
     const fresh = `${this.#path}.${randomUUID()}`;
     writeFileSync(fresh, JSON.stringify(tokens), { mode: 0o600 });
-    chmodSync(fresh, 0o600);
     renameSync(fresh, this.#path);
   }
 }

@@ -280,6 +280,27 @@ test("an abort ends the iteration quietly and the call with it", { timeout: 10_0
   for await (const event of client.watch({ signal: gone.signal })) assert.fail(String(event.seq));
 });
 
+test("leaving the loop ends the call", { timeout: 10_000 }, async () => {
+  let over = false;
+  const { client } = play(async function* ({ signal }) {
+    signal.addEventListener("abort", () => {
+      over = true;
+    });
+    yield said(1);
+    await until(signal);
+  });
+  await textsUntil("m1", client.watch());
+  await soon(() => over);
+});
+
+test("numbers of another epoch are not taken for doubles", () => {
+  const position = new Position("", [{ channelId: CHANNEL, epoch: 1n, seq: 9n }]);
+  const [event] = said(9).events;
+  assert.equal(position.take(event!), false);
+  assert.equal(position.take({ ...event!, epoch: 2n }), true);
+  assert.equal(position.take({ ...event!, epoch: 2n }), false);
+});
+
 test("only two hundred positions travel, the newest", () => {
   const position = new Position();
   for (let n = 0; n < 250; n++) {

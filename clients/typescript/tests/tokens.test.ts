@@ -110,16 +110,29 @@ test("a renewal that only fails for now leaves the session", async () => {
   assert.equal(client.isSignedIn, true);
 });
 
-test("whoever gives up waiting for a renewal does not end it for the others", async () => {
-  const { served, routes } = rotating(1);
-  const { client } = stage(routes, { tokens: { ...freshTokens(1), accessExpires: NOW } });
+test("whoever gives up waiting for a renewal does so at once, and does not end it for the others", async () => {
+  let release = () => {};
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const { client } = stage(
+    ({ service }) =>
+      service(AuthService, {
+        getMe: () => ({ user: { id: "ada" } }),
+        refreshToken: async () => {
+          await released;
+          return { tokens: pairPb(freshTokens(2)) };
+        },
+      }),
+    { tokens: { ...freshTokens(1), accessExpires: NOW } },
+  );
   const gone = new AbortController();
   const first = client.auth.getMe({}, { signal: gone.signal });
   const second = client.auth.getMe({});
   gone.abort();
   await assert.rejects(first, (error) => error instanceof ConnectError && error.code === Code.Canceled);
+  release();
   assert.equal((await second).user?.id, "ada");
-  assert.equal(served.refreshes, 1);
 });
 
 test("what another page renewed is taken from the store instead of being renewed again", async () => {

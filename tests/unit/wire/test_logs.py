@@ -7,16 +7,13 @@ import sys
 
 from server.wire.logs import CallLog, JsonFormatter
 
-
 HASH = "$2b$12$" + "secret"
 
 
 def test_a_traceback_quotes_no_row() -> None:
     try:
         try:
-            raise ValueError(
-                f"null value in column x\nDETAIL: Failing row contains ({HASH})."
-            )
+            raise ValueError(f"null value in column x\nDETAIL: Failing row contains ({HASH}).")
         except ValueError as first:
             raise RuntimeError(f"the unit failed\nwith {HASH}") from first
     except RuntimeError:

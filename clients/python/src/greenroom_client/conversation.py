@@ -171,7 +171,9 @@ class Conversation:
             return None, answered
         except aio.AioRpcError as error:
             if reason_of(error) == "WIRE_ERROR_REASON_CREDENTIALS_INVALID" and self._renew:
-                await self._renew()
+                # A server that is away now may be back for the next connection.
+                with contextlib.suppress(aio.AioRpcError):
+                    await self._renew()
             elif error.code() in _FATAL:
                 raise
             return None, answered

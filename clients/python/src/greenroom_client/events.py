@@ -184,14 +184,23 @@ class EventStream:
         if reason == "CHAT_ERROR_REASON_RESUME_TOKEN_INVALID" and self._position.resume_token:
             self._position.distrust_token()
         elif reason == "WIRE_ERROR_REASON_CREDENTIALS_INVALID" and self._renew is not None:
-            await self._renew()
             self._failures += 1
             if self._failures > 3:
                 raise error
+            await self._renewed(self._renew)
         elif error.code() in _AGAIN:
             self._pause = max(self._backoff(), retry_after_of(error) or 0.0)
         else:
             raise error
+
+    async def _renewed(self, renew: Callable[[], Awaitable[object]]) -> None:
+        """Renews the tokens; a server that is away now may be back for the next connection."""
+        try:
+            await renew()
+        except aio.AioRpcError as error:
+            if error.code() not in _AGAIN:
+                raise
+            self._pause = self._backoff()
 
     def _backoff(self) -> float:
         self._failures += 1

@@ -144,6 +144,11 @@ class Keeper:
                 raise SignedOut("the session has ended")
             if tokens.access != stale:
                 return tokens.access
+            stored = self._store.load()
+            if stored is not None and stored.access != stale:
+                # Another process with the same store was first; its pair is the family's newest.
+                self._tokens = stored
+                return stored.access
             request = auth_service_pb2.RefreshTokenRequest(refresh_token=tokens.refresh)
             try:
                 reply = await self._refresh(request)
