@@ -137,6 +137,7 @@ async def start(
         streams=streams,
         replies=ReplyStore(parts.keyring),
         unary_limit=settings.unary_limit,
+        unary_deadline=settings.unary_deadline_seconds,
         message_bytes=settings.message_bytes,
         reflected=settings.reflection,
     )

@@ -96,8 +96,13 @@ _SIGNED_IN = {
 _UNSIGNED = {policy_pb2.ACCESS_WEBHOOK, policy_pb2.ACCESS_GUEST}
 
 
-def rule_of(method: MethodDescriptor) -> MethodRule:
-    """The rule of one method; ``ContractError`` when its options are not complete."""
+def rule_of(
+    method: MethodDescriptor, *, default_deadline: float = DEFAULT_DEADLINE_SECONDS
+) -> MethodRule:
+    """The rule of one method; ``ContractError`` when its options are not complete.
+
+    ``default_deadline`` (seconds) is that of unary methods whose policy names none.
+    """
     problems = list(problems_of(method))
     if problems:
         raise ContractError("\n".join(problems))
@@ -113,7 +118,7 @@ def rule_of(method: MethodDescriptor) -> MethodRule:
         response=GetMessageClass(method.output_type),
         access=_access(policy),
         audit=policy.audit,
-        deadline=_deadline(policy, kind),
+        deadline=_deadline(policy, kind, default_deadline),
         rate_class=_rate_class(policy, kind, read_only),
         idempotency="NATURAL"
         if read_only
@@ -138,10 +143,10 @@ def _access(policy: policy_pb2.Policy) -> AccessRule:
     )
 
 
-def _deadline(policy: policy_pb2.Policy, kind: MethodKind) -> float | None:
+def _deadline(policy: policy_pb2.Policy, kind: MethodKind, default: float) -> float | None:
     if policy.HasField("deadline"):
         return policy.deadline.seconds + policy.deadline.nanos / 1e9
-    return None if kind.is_stream else DEFAULT_DEADLINE_SECONDS
+    return None if kind.is_stream else default
 
 
 def _rate_class(policy: policy_pb2.Policy, kind: MethodKind, read_only: bool) -> str:

@@ -47,6 +47,7 @@ class WireServer:
         streams: StreamRegistry,
         replies: ReplyStore,
         unary_limit: int,
+        unary_deadline: float,
         message_bytes: int,
         reflected: bool,
     ) -> None:
@@ -58,7 +59,7 @@ class WireServer:
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
         for service in services:
             for descriptor in service.descriptor.methods:
-                rule = rule_of(descriptor)
+                rule = rule_of(descriptor, default_deadline=unary_deadline)
                 servicer = service.method(descriptor.name)
                 handlers[rule.path] = (
                     unary_handler(exchange, self.budget, replies, rule, servicer)
@@ -112,7 +113,8 @@ def _options(message_bytes: int) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", message_bytes),
         ("grpc.max_send_message_length", message_bytes),
         ("grpc.so_reuseport", 0),
-        ("grpc.max_metadata_size", 16 * 1024),
+        # Above what Envoy lets through, so that whoever sends too much is told so by Envoy.
+        ("grpc.max_metadata_size", 64 * 1024),
         # After a deploy all streams come back at once. By default gRPC cancels at random what waits
         # beyond 1,000; our own budgets refuse with a reason and a time to come back.
         ("grpc.server.max_pending_requests", 100_000),

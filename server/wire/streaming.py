@@ -106,8 +106,12 @@ class _Streaming:
             if stream is not None:
                 self._streams.remove(stream)
         exchange.finish(call, self._figures, error.code, error=error)
-        async with asyncio.timeout(ABORT_SECONDS):
-            await abort(context, error, call.request_id)
+        try:
+            async with asyncio.timeout(ABORT_SECONDS):
+                await abort(context, error, call.request_id)
+        except TimeoutError:
+            # The reader does not even take the status: grpcio resets the stream of a cancelled task.
+            raise asyncio.CancelledError from None
 
     async def _write_all(
         self, replies: AsyncIterator[Any], context: Context, stream: OpenStream

@@ -142,6 +142,7 @@ async def serve_probe(
         streams=streams,
         replies=ReplyStore(Keyring({"test": b"k" * 32})),
         unary_limit=unary_limit,
+        unary_deadline=30.0,
         message_bytes=1 << 20,
         reflected=True,
     )

@@ -110,7 +110,7 @@ test("a renewal that only fails for now leaves the session", async () => {
   assert.equal(client.isSignedIn, true);
 });
 
-test("whoever gives up waiting for a renewal does so at once, and does not end it for the others", async () => {
+test("whoever gives up waiting for a renewal does so at once, and does not end it for the others", { timeout: 10_000 }, async () => {
   let release = () => {};
   const released = new Promise<void>((resolve) => {
     release = resolve;
