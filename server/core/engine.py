@@ -65,12 +65,16 @@ class _Engine(peewee.Database):
         turn = self.turn
         if turn.mode != _WRITE:
             self._admit(turn.mode, sql)
-        if turn.pending:
-            sql, turn.pending = turn.pending + sql, ""
+        pending = turn.pending
+        if pending:
+            sql, turn.pending = pending + sql, ""
+        connection = self._state.conn
         try:
-            cursor = self._state.conn.cursor()
+            cursor = connection.cursor()
             cursor.execute(sql, params or ())
         except Exception:
+            if pending and connection.get_transaction_status() == TRANSACTION_STATUS_IDLE:
+                turn.pending = pending  # The BEGIN did not get through either.
             with translated:
                 raise
         return cursor

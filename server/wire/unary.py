@@ -2,17 +2,17 @@
 
 import asyncio
 import inspect
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 
-from server.core.errors import Refused
+from server.core.errors import DeadlineExceeded, GreenroomError, Refused
 from server.core.unit import Unit
 from server.wire.admission import TooManyCalls
 from server.wire.call import Call
+from server.wire.deadlines import Deadlines
 from server.wire.exchange import Context, Exchange
 from server.wire.idempotency import FIELD, ReplyStore
 from server.wire.policies import ContractError, MethodRule
@@ -25,11 +25,12 @@ Invoke = Callable[[Message, Call], Awaitable[bytes]]
 
 
 class UnaryBudget:
-    """How many unary calls are being worked on, and how many may be."""
+    """How many unary calls are being worked on, how many may be, and until when each."""
 
-    __slots__ = ("in_flight", "limit")
+    __slots__ = ("deadlines", "in_flight", "limit")
 
     def __init__(self, limit: int) -> None:
+        self.deadlines = Deadlines()
         self.limit = limit
         self.in_flight = 0
 
@@ -43,11 +44,15 @@ def unary_handler(
 ) -> "grpc.RpcMethodHandler[bytes, bytes]":
     """A handler that decodes by itself, so that bytes it cannot decode are an error like others."""
     invoke = _invoker(exchange, replies, rule, servicer)
+    deadlines = budget.deadlines
     figures = exchange.metrics.of(rule.full_name)
 
     async def handle(raw: bytes, context: Context) -> bytes:
         call, token = exchange.open(rule, context)
         request: Message | None = None
+        task = asyncio.current_task()
+        assert task is not None and call.deadline is not None
+        deadlines.watch(task, call.deadline)
         budget.in_flight += 1
         try:
             if budget.in_flight > budget.limit:
@@ -56,14 +61,18 @@ def unary_handler(
             request = decoded(rule, raw)
             reply = await invoke(request, call)
         except asyncio.CancelledError:
-            exchange.finish(call, figures, "CANCELLED", request=request)
-            raise
+            if not deadlines.forget(task):
+                exchange.finish(call, figures, "CANCELLED", request=request)
+                raise
+            task.uncancel()
+            error: GreenroomError = DeadlineExceeded()
         except Exception as raised:
             error = exchange.foreseen(call, raised)
         else:
             exchange.finish(call, figures, "OK", request=request)
             return reply
         finally:
+            deadlines.forget(task)
             budget.in_flight -= 1
         exchange.finish(call, figures, error.code, error=error, request=request)
         await abort(context, error, call.request_id)
@@ -87,11 +96,7 @@ def _invoker(
 
 def _on_loop(servicer: Servicer) -> Invoke:
     async def invoke(request: Message, call: Call) -> bytes:
-        if call.deadline is None:
-            return _encoded(await servicer(request, call))
-        async with asyncio.timeout(call.deadline - time.monotonic()):
-            reply = await servicer(request, call)
-        return _encoded(reply)
+        return _encoded(await servicer(request, call))
 
     return invoke
 
@@ -119,15 +124,13 @@ def _in_unit(
                 unit.audit(rule.full_name)
             return _encoded(reply)
 
-        timeout = None if call.deadline is None else call.deadline - time.monotonic()
-        async with asyncio.timeout(timeout):
-            reply = await database.run(
-                work,
-                write=write,
-                serializable=isolated,
-                deadline=call.deadline,
-                context=call.context,
-            )
+        reply = await database.run(
+            work,
+            write=write,
+            serializable=isolated,
+            deadline=call.deadline,
+            context=call.context,
+        )
         return _encoded(reply)
 
     return invoke

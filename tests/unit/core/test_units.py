@@ -222,6 +222,20 @@ async def test_an_error_caught_without_a_savepoint_never_commits_by_half(db: Dat
         assert await db.run(lambda unit: Account.select().count(), write=False) == 1
 
 
+async def test_a_first_statement_that_fails_does_not_lose_the_transaction(db: Database) -> None:
+    def work(_unit: Unit) -> None:
+        with pytest.raises(peewee.PeeweeException):
+            sql("SELECT ?", object())
+        with pytest.raises(peewee.PeeweeException):
+            sql("SELEC")
+        Account.create(name="a")
+        raise FailedPrecondition()
+
+    with pytest.raises(FailedPrecondition):
+        await db.run(work, write=True)
+    assert await db.run(lambda unit: Account.select().count(), write=False) == 0
+
+
 async def test_integrity_errors_reach_the_caller_as_they_are(db: Database) -> None:
     await db.run(lambda unit: Account.create(name="a"), write=True)
     with pytest.raises(peewee.IntegrityError):
