@@ -1,131 +1,123 @@
 """Load programs, each a process of its own: they print one JSON object and end.
 
 ``unary``: one encoded request again and again. ``send``: SendMessage with a new client id each
-time. ``watch``: open streams that count events. ``idle``: open streams that wait.
+time. ``watch``: open streams that count the events that arrive.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
 from typing import Any
 
 import uvloop
-from grpc import aio
 
+from bench.raw import Connection, connect
 from bench.wire_format import count_events, send_requests
 
-Metadata = list[tuple[str, str]]
+CONNECTIONS = 4
 
 
-async def _flood(
-    call: Callable[[], Awaitable[Any]], seconds: float, in_flight: int
-) -> dict[str, Any]:
+async def flood(options: argparse.Namespace, requests: Iterator[bytes]) -> dict[str, Any]:
+    """Keeps ``in_flight`` calls going over four connections for some seconds."""
+    loop = asyncio.get_running_loop()
+    clock = time.perf_counter
+    began: dict[tuple[int, int], float] = {}
     latencies: list[float] = []
-    failed = 0
-    end = time.perf_counter() + seconds
+    finished = loop.create_future()
+    connections: list[Connection] = []
+    end = clock() + options.seconds
 
-    async def worker() -> None:
-        nonlocal failed
-        while (began := time.perf_counter()) < end:
-            try:
-                await call()
-            except aio.AioRpcError as error:
-                failed += 1
-                if failed == 1:
-                    print(error.details(), file=sys.stderr)
-            else:
-                latencies.append(time.perf_counter() - began)
+    def start(number: int) -> None:
+        began[number, connections[number].call(next(requests))] = clock()
 
-    started = time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(in_flight)))
-    elapsed = time.perf_counter() - started
+    def ended(number: int, stream: int) -> None:
+        now = clock()
+        latencies.append(now - began.pop((number, stream)))
+        if now < end:
+            start(number)
+        elif not began and not finished.done():
+            finished.set_result(None)
+
+    for number in range(CONNECTIONS):
+        connections.append(
+            await connect(
+                options.target,
+                options.path,
+                options.token,
+                lambda stream, number=number: ended(number, stream),  # type: ignore[misc]
+            )
+        )
+    started = clock()
+    for number in range(options.in_flight):
+        start(number % CONNECTIONS)
+    lost = [asyncio.ensure_future(connection.ended) for connection in connections]
+    done, _ = await asyncio.wait(
+        [finished, *lost], timeout=options.seconds + 30, return_when=asyncio.FIRST_COMPLETED
+    )
+    if finished not in done:
+        raise RuntimeError("the server did not answer to the end")
+    elapsed = clock() - started
+    for connection in connections:
+        connection.close()
     latencies.sort()
     return {
         "calls": len(latencies),
-        "failed": failed,
         "per_second": len(latencies) / elapsed,
-        "p50_ms": 1000 * _at(latencies, 0.50),
-        "p99_ms": 1000 * _at(latencies, 0.99),
+        "p50_ms": 1000 * latencies[len(latencies) // 2],
+        "p99_ms": 1000 * latencies[int(len(latencies) * 0.99)],
     }
 
 
-def _at(ordered: list[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
-
-
 async def unary(options: argparse.Namespace) -> dict[str, Any]:
-    """The same request, ``in_flight`` at a time, over four connections."""
-    channels = _channels(options.target, 4)
-    calls = [channel.unary_unary(options.path) for channel in channels]
-    body = bytes.fromhex(options.body)
-    metadata = _metadata(options)
-    turn = iter(range(1 << 60))
-    return await _flood(
-        lambda: calls[next(turn) % len(calls)](body, metadata=metadata),
-        options.seconds,
-        options.in_flight,
-    )
+    """The same request again and again."""
+    return await flood(options, itertools.repeat(bytes.fromhex(options.body)))
 
 
 async def send(options: argparse.Namespace) -> dict[str, Any]:
     """SendMessage, round robin over the channels, each with a client id of its own."""
-    channels = _channels(options.target, 4)
-    calls = [channel.unary_unary(options.path) for channel in channels]
-    requests = send_requests(options.channel, options.text_bytes)
-    metadata = _metadata(options)
-    turn = iter(range(1 << 60))
-    return await _flood(
-        lambda: calls[next(turn) % len(calls)](next(requests), metadata=metadata),
-        options.seconds,
-        options.in_flight,
-    )
+    return await flood(options, send_requests(options.channel, options.text_bytes))
 
 
 async def watch(options: argparse.Namespace) -> dict[str, Any]:
     """Counts the events that arrive on ``streams`` streams between two lines on standard input."""
-    channels = _channels(options.target, options.connections)
-    body = bytes.fromhex(options.body)
-    counted = ready = 0
+    counted = replies = ended = 0
 
-    async def read(number: int) -> None:
-        nonlocal counted, ready
-        stream = channels[number % len(channels)].unary_stream(options.path)(
-            body, metadata=_metadata(options)
-        )
-        first = True
-        async for raw in stream:
-            counted += count_events(raw)
-            if first:
-                first = False
-                ready += 1
+    def on_message(raw: bytes) -> None:
+        nonlocal counted, replies
+        replies += 1
+        counted += count_events(raw)
 
-    tasks = [asyncio.ensure_future(read(number)) for number in range(options.streams)]
-    while ready < options.streams:
+    def on_end(_stream: int) -> None:
+        nonlocal ended
+        ended += 1
+
+    connections = [
+        await connect(options.target, options.path, options.token, on_end, on_message)
+        for _ in range(options.connections)
+    ]
+    for number in range(options.streams):
+        connections[number % len(connections)].call(bytes.fromhex(options.body))
+    # Each stream says once that it has caught up.
+    until = time.monotonic() + 60
+    while replies < options.streams:
+        if ended or time.monotonic() > until:
+            raise RuntimeError(f"{ended} streams ended, {replies} of {options.streams} are up")
         await asyncio.sleep(0.05)
-        for task in tasks:
-            if task.done():
-                task.result()
     print("ready", flush=True)
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(None, sys.stdin.readline)
     began, before = time.perf_counter(), counted
     await loop.run_in_executor(None, sys.stdin.readline)
     elapsed, events = time.perf_counter() - began, counted - before
-    for task in tasks:
-        task.cancel()
+    if ended:
+        raise RuntimeError(f"{ended} streams ended during the run")
+    for connection in connections:
+        connection.close()
     return {"events": events, "seconds": elapsed, "per_second": events / elapsed}
-
-
-def _channels(target: str, count: int) -> list[aio.Channel]:
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    return [aio.insecure_channel(target, options=options) for _ in range(count)]
-
-
-def _metadata(options: argparse.Namespace) -> Metadata:
-    return [("authorization", f"Bearer {options.token}")] if options.token else []
 
 
 def main() -> None:
