@@ -87,22 +87,22 @@ check-generated: $(DEV)
 
 check: check-format lint check-breaking types check-generated test ## all that a change must pass
 
-# --- tests (PYTEST_ARGS goes to pytest) ------------------------------------------------------------
+# --- tests (TESTS=path narrows them down, PYTEST_ARGS goes to pytest) ------------------------------------------------------------
 
 test: $(DEV) ## every test; what needs node, Chromium or the like is skipped, saying so
-	pytest $(PYTEST_ARGS)
+	pytest $(or $(TESTS),tests) $(PYTEST_ARGS)
 
 test-unit: $(DEV) ## rules: no database, no gRPC
-	pytest tests/unit $(PYTEST_ARGS)
+	pytest $(or $(TESTS),tests/unit) $(PYTEST_ARGS)
 
 test-rpc: $(DEV) ## stubs against the real server, on SQLite and PostgreSQL
-	pytest tests/rpc $(PYTEST_ARGS)
+	pytest $(or $(TESTS),tests/rpc) $(PYTEST_ARGS)
 
 test-contract: $(DEV) ## every proto, route and file against the rules of the house
-	pytest tests/contract $(PYTEST_ARGS)
+	pytest $(or $(TESTS),tests/contract) $(PYTEST_ARGS)
 
 test-e2e: $(DEV) ## through Envoy: REST, gRPC-web, both clients, Chromium
-	pytest tests/e2e $(PYTEST_ARGS)
+	pytest $(or $(TESTS),tests/e2e) $(PYTEST_ARGS)
 
 soak-crash: $(DEV) ## 100 kill -9 under chat load on each database (ARGS=--kills 1000 for more)
 	@for database in sqlite postgresql; do $(PY) -m tests.crash.run --kills 100 --database $$database $(ARGS) || exit 1; done

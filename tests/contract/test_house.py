@@ -303,10 +303,14 @@ def test_services_keep_their_size() -> None:
 NAMED_FILE = re.compile(r"`([\w./-]+\.(?:py|proto|yaml|toml|md|lock|ts|tsv|html)|[\w./-]+/)`")
 
 
+IGNORED = set((ROOT / ".gitignore").read_text().split())
+
+
 def is_there(name: str, home: Path) -> bool:
     """Whether a file that a README names exists: seen from the root, from the README's folder, or,
-    for a bare name, anywhere below that folder."""
-    if any((folder / name).exists() for folder in (ROOT, home, SERVER)):
+    for a bare name, anywhere below that folder. What git ignores is made by a command, and need not
+    be there yet."""
+    if any((folder / name).exists() for folder in (ROOT, home, SERVER)) or name in IGNORED:
         return True
     return "/" not in name and any(home.rglob(name))
 
