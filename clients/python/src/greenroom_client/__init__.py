@@ -1,7 +1,7 @@
 """The Python client of Greenroom: typed stubs that sign in, refresh, retry and resume by themselves."""
 
 from greenroom_client.client import Client, connect
-from greenroom_client.conversation import CommandFailed, Conversation
+from greenroom_client.conversation import CommandFailed, Conversation, ConversationClosed
 from greenroom_client.errors import reason_of, request_id_of, retry_after_of, violations_of
 from greenroom_client.events import EventStream
 from greenroom_client.paging import items, pages
@@ -11,6 +11,7 @@ __all__ = [
     "Client",
     "CommandFailed",
     "Conversation",
+    "ConversationClosed",
     "EventStream",
     "FileTokenStore",
     "MemoryTokenStore",

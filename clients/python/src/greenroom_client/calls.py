@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,13 @@ class Rhythm:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     random: Callable[[], float] = random.random
     monotonic: Callable[[], float] = time.monotonic
+    silence: float = 65.0
+    """Seconds without a word, three heartbeats, after which a stream is taken for dead."""
+
+    def backoff(self, failures: int, longest: float) -> float:
+        """Seconds before the next attempt: doubled with each failure, half of it left to chance."""
+        pause = min(longest, FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 30))
+        return pause * (0.5 + self.random() / 2)
 
 
 class RetryThrottle:
@@ -91,9 +98,9 @@ class UnaryCalls(aio.UnaryUnaryClientInterceptor):
             request = completed
         limit = client_call_details.timeout
         end = self._rhythm.monotonic() + (contract.deadline if limit is None else limit)
+        token = await self._token(contract, client_call_details, end)
         renewed = False
         for attempt in range(1, MAX_ATTEMPTS + 2):
-            token = await self._token(contract, client_call_details)
             left = end - self._rhythm.monotonic()
             call = await continuation(
                 _details(client_call_details, timeout=max(0.001, left), token=token), request
@@ -103,7 +110,7 @@ class UnaryCalls(aio.UnaryUnaryClientInterceptor):
             except aio.AioRpcError as error:
                 if token and not renewed and reason_of(error) == _STALE:
                     renewed = True
-                    await self._keeper().renewed(token)
+                    token = await self._within(end, self._keeper().renewed(token))
                     continue
                 pause = self._pause(contract, error, attempt)
                 if pause is None or pause >= end - self._rhythm.monotonic():
@@ -114,10 +121,26 @@ class UnaryCalls(aio.UnaryUnaryClientInterceptor):
                 return call
         return call
 
-    async def _token(self, contract: MethodContract, details: aio.ClientCallDetails) -> str:
+    async def _token(
+        self, contract: MethodContract, details: aio.ClientCallDetails, end: float
+    ) -> str:
         if contract.public or _has_credentials(details):
             return ""
-        return await self._keeper().access_token()
+        keeper = self._keeper()
+        return keeper.good_token or await self._within(end, keeper.access_token())
+
+    async def _within(self, end: float, renewal: Coroutine[None, None, str]) -> str:
+        """The token of a renewal, which counts against the deadline of the call that waits for it."""
+        try:
+            async with asyncio.timeout(max(0.001, end - self._rhythm.monotonic())):
+                return await renewal
+        except TimeoutError:
+            raise aio.AioRpcError(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                aio.Metadata(),
+                aio.Metadata(),
+                details="The tokens were not renewed within the deadline of the call.",
+            ) from None
 
     def _pause(
         self, contract: MethodContract, error: aio.AioRpcError, attempt: int
@@ -132,9 +155,7 @@ class UnaryCalls(aio.UnaryUnaryClientInterceptor):
             return None
         if busy and told is None:
             return None
-        backoff = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1))
-        jittered = backoff * (0.5 + self._rhythm.random() / 2)
-        return max(jittered, told or 0.0)
+        return max(self._rhythm.backoff(attempt, LONGEST_PAUSE_SECONDS), told or 0.0)
 
 
 class _Streams:

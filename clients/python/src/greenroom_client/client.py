@@ -28,7 +28,7 @@ from greenroom_client.calls import (
 )
 from greenroom_client.conversation import Conversation
 from greenroom_client.events import EventStream
-from greenroom_client.tokens import Keeper, MemoryTokenStore, TokenStore, tokens_from_pb
+from greenroom_client.tokens import Keeper, MemoryTokenStore, SignedOut, TokenStore, tokens_from_pb
 
 
 class Client:
@@ -74,9 +74,11 @@ class Client:
         return reply.signed_in
 
     async def log_out(self) -> None:
-        """Ends the session on the server and forgets its tokens."""
+        """Ends the session on the server and forgets its tokens, whatever the server says to it."""
         try:
             await self.auth.LogOut(auth_service_pb2.LogOutRequest())
+        except SignedOut:
+            pass  # It has ended already.
         finally:
             self.keeper.keep(None)
 
@@ -94,21 +96,29 @@ class Client:
             resume_token=resume_token,
             cursors=cursors,
             rhythm=self._rhythm,
-            renew=self._renew,
+            keeper=self.keeper,
         )
 
-    def converse(self, *, channel_ids: Iterable[str] = (), resume_token: str = "") -> Conversation:
+    def converse(
+        self,
+        *,
+        channel_ids: Iterable[str] = (),
+        resume_token: str = "",
+        cursors: Iterable[channel_pb2.ChannelCursor] = (),
+    ) -> Conversation:
         """Events and commands over one stream that is opened again when it breaks."""
         return Conversation(
             self.events.Connect,
             channel_ids=channel_ids,
             resume_token=resume_token,
+            cursors=cursors,
             rhythm=self._rhythm,
-            renew=self._renew,
+            keeper=self.keeper,
         )
 
     async def close(self) -> None:
         """Closes the connection; the session stays open on the server."""
+        await self.keeper.settle()
         await self._channel.close()
 
     async def __aenter__(self) -> Self:
@@ -121,10 +131,6 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         await self.close()
-
-    async def _renew(self) -> None:
-        tokens = self.keeper.tokens
-        await self.keeper.renewed(tokens.access if tokens is not None else "")
 
 
 def connect(
@@ -151,8 +157,14 @@ def connect(
         ClientStreams(keeper),
         DuplexStreams(keeper),
     ]
-    # Retries are made here, where the contract is known; gRPC's own would count on top.
-    options = [("grpc.enable_retries", 0), ("grpc.keepalive_time_ms", 30_000)]
+    options = [
+        # Retries are made here, where the contract is known; gRPC's own would count on top.
+        ("grpc.enable_retries", 0),
+        ("grpc.keepalive_time_ms", 30_000),
+        # A server that was away for a while is found within a second; the default is two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+    ]
     channel = (
         aio.secure_channel(
             address, grpc.ssl_channel_credentials(), options=options, interceptors=interceptors

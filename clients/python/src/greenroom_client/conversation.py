@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import grpc
@@ -13,16 +13,15 @@ from grpc import aio
 
 from greenroom.chat.v1 import channel_pb2, event_pb2, event_service_pb2
 from greenroom_client.calls import Rhythm
-from greenroom_client.errors import reason_of
-from greenroom_client.events import SILENCE_SECONDS, Position
+from greenroom_client.errors import reason_of, retry_after_of
+from greenroom_client.resuming import Position, Recovery
+from greenroom_client.tokens import Keeper
 
-LONGEST_PAUSE_SECONDS = 5.0
+MOST_WAITING = 10_000
+"""Events that may wait for their reader. Over it the stream is not read, as if the network were slow."""
 
-_FATAL = {
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.NOT_FOUND,
-    grpc.StatusCode.INVALID_ARGUMENT,
-}
+_SUBSCRIBE = 0
+_STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class CommandFailed(Exception):
@@ -35,11 +34,18 @@ class CommandFailed(Exception):
         self.field = error.field
 
 
+class ConversationClosed(Exception):
+    """The conversation was left before the command was answered; it may have been done or not."""
+
+
 class Conversation:
     """``async with client.converse() as talk: await talk.send(...); async for event in talk.events():``
 
     A command that was not answered when the stream broke is sent again on the next one. That is
-    harmless: a message is known by its client id, and read marks only move forward.
+    harmless: a message is known by its client id, and read marks only move forward. A command waits
+    for its answer as long as it takes; put ``asyncio.timeout`` around it to wait for less.
+
+    Read the events: results come over the same stream, which stops while 10,000 events wait.
     """
 
     def __init__(
@@ -48,28 +54,36 @@ class Conversation:
         *,
         channel_ids: Iterable[str] = (),
         resume_token: str = "",
+        cursors: Iterable[channel_pb2.ChannelCursor] = (),
         rhythm: Rhythm | None = None,
-        renew: Callable[[], Awaitable[object]] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._connect = connect
         self._channel_ids = list(channel_ids)
-        self._position = Position(resume_token)
+        self._position = Position(resume_token, cursors)
         self._rhythm = rhythm or Rhythm()
-        self._renew = renew
-        self._numbers = itertools.count(1)
+        self._recovery = Recovery(self._position, self._rhythm, keeper)
+        self._numbers = itertools.count(_SUBSCRIBE + 1)
         self._unanswered: OrderedDict[int, event_service_pb2.ConnectRequest] = OrderedDict()
         self._results: dict[int, asyncio.Future[Any]] = {}
         self._outbox: asyncio.Queue[event_service_pb2.ConnectRequest] = asyncio.Queue()
         self._inbox: asyncio.Queue[event_pb2.ChatEvent | None] = asyncio.Queue()
+        self._has_room = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
+        self._error: Exception | None = None
         self._call: Any = None
         self.live = asyncio.Event()
         """Set once the stream has caught up for the first time."""
 
     @property
     def resume_token(self) -> str:
-        """Opens another stream at the last token."""
+        """Opens another stream at the last token; keep ``cursors`` beside it."""
         return self._position.resume_token
+
+    @property
+    def cursors(self) -> list[channel_pb2.ChannelCursor]:
+        """Positions that are newer than the token."""
+        return self._position.cursors
 
     async def __aenter__(self) -> "Conversation":
         self._running = asyncio.create_task(self._run())
@@ -103,11 +117,15 @@ class Conversation:
         await self._command(event_service_pb2.ConnectRequest(typing=command))
 
     async def events(self) -> AsyncIterator[event_pb2.ChatEvent]:
-        """Every event once, in order within its channel, until the conversation ends."""
+        """Every event once, in order within its channel, until the conversation ends. Raises what
+        ended it, unless that was the end of its ``async with``."""
         while (event := await self._inbox.get()) is not None:
+            if self._inbox.qsize() < MOST_WAITING:
+                self._has_room.set()
             yield event
-        assert self._running is not None
-        await self._running
+        self._inbox.put_nowait(None)  # For another reader, and for one who asks again.
+        if self._error is not None:
+            raise self._error
 
     def cut(self) -> None:
         """Breaks the present connection, as a network would."""
@@ -116,7 +134,7 @@ class Conversation:
 
     async def _command(self, request: event_service_pb2.ConnectRequest) -> Any:
         if self._running is None or self._running.done():
-            raise RuntimeError("the conversation is not open")
+            raise self._ending("the conversation is not open")
         request.command_id = next(self._numbers)
         result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._results[request.command_id] = result
@@ -129,58 +147,62 @@ class Conversation:
             self._unanswered.pop(request.command_id, None)
 
     async def _run(self) -> None:
-        failures = 0
         try:
             while True:
-                pause, answered = await self._connection()
-                failures = 0 if answered else failures + 1
-                backoff = min(LONGEST_PAUSE_SECONDS, 0.1 * 2.0**failures)
-                await self._rhythm.sleep(
-                    pause if pause is not None else backoff * (0.5 + self._rhythm.random() / 2)
-                )
+                await self._rhythm.sleep(await self._connection())
         except Exception as error:
+            # Whoever waits for a result or an event gets it.
+            self._error = error
+        finally:
             for result in self._results.values():
                 if not result.done():
-                    result.set_exception(error)
-            raise
-        finally:
+                    result.set_exception(self._ending("left unanswered"))
             self._inbox.put_nowait(None)
 
-    async def _connection(self) -> tuple[float | None, bool]:
-        """One stream to its end: the pause the server asked for, and whether it answered at all."""
+    def _ending(self, text: str) -> Exception:
+        return ConversationClosed(text) if self._error is None else self._error
+
+    async def _connection(self) -> float:
+        """One stream to its end; seconds until the next one."""
+        self._recovery.opening()
         self._call = call = self._connect()
-        answered = False
         writing = asyncio.create_task(self._write(call))
         try:
             while True:
-                async with asyncio.timeout(SILENCE_SECONDS):
+                async with asyncio.timeout(self._rhythm.silence):
                     reply = await call.read()
                 if reply is aio.EOF:
-                    return None, answered
-                answered = True
+                    return self._recovery.pause()
                 self._take(reply)
                 if reply.HasField("end"):
                     delay = reply.end.retry_delay
-                    return delay.seconds + delay.nanos / 1e9, True
+                    return float(delay.seconds + delay.nanos / 1e9)
+                await self._room()
         except TimeoutError:
-            return None, answered
+            return self._recovery.pause()
         except asyncio.CancelledError:
+            # A cut call looks like a cancelled task.
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            return None, answered
+            return self._recovery.pause()
+        except CommandFailed as error:
+            code = _STATUS.get(error.code, grpc.StatusCode.UNKNOWN)
+            return await self._recovery.after(error, code, error.reason, None)
         except aio.AioRpcError as error:
-            if reason_of(error) == "WIRE_ERROR_REASON_CREDENTIALS_INVALID" and self._renew:
-                # A server that is away now may be back for the next connection.
-                with contextlib.suppress(aio.AioRpcError):
-                    await self._renew()
-            elif error.code() in _FATAL:
-                raise
-            return None, answered
+            return await self._recovery.after(
+                error, error.code(), reason_of(error), retry_after_of(error)
+            )
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
             call.cancel()
+
+    async def _room(self) -> None:
+        """Waits until the reader of the events has come after."""
+        if self._inbox.qsize() >= MOST_WAITING:
+            self._has_room.clear()
+            await self._has_room.wait()
 
     async def _write(self, call: Any) -> None:
         """Subscribes, repeats what was not answered, then sends what comes."""
@@ -190,11 +212,12 @@ class Conversation:
         with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
             await call.write(
                 event_service_pb2.ConnectRequest(
+                    command_id=_SUBSCRIBE,
                     subscribe=event_service_pb2.Subscribe(
                         resume_token=self._position.resume_token,
                         channel_ids=self._channel_ids,
                         cursors=self._position.cursors,
-                    )
+                    ),
                 )
             )
             while True:
@@ -204,15 +227,21 @@ class Conversation:
         for event in reply.events:
             if self._position.take(event):
                 self._inbox.put_nowait(event)
+        if reply.HasField("result"):
+            self._answer(reply.result)
+        self._recovery.answered()
         if reply.HasField("heartbeat"):
             self._position.renew(reply.heartbeat.resume_token)
             self.live.set()
         elif reply.HasField("end"):
             self._position.renew(reply.end.resume_token)
-        elif reply.HasField("result"):
-            self._answer(reply.result)
 
     def _answer(self, result: event_service_pb2.CommandResult) -> None:
+        if result.command_id == _SUBSCRIBE:
+            if result.HasField("error"):
+                # The stream would stay open and never bring an event.
+                raise CommandFailed(result.error)
+            return
         waiting = self._results.get(result.command_id)
         if waiting is None or waiting.done():
             return

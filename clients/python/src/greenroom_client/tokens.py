@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import tempfile
 import time
@@ -17,6 +18,9 @@ from greenroom_client.errors import reason_of
 
 EARLY_SECONDS = 30.0
 """A token is renewed this long before it ends, so that no call travels with a dying one."""
+
+SETTLE_SECONDS = 5.0
+"""A client that closes waits this long for tokens that are on their way."""
 
 _DEAD = {"AUTH_ERROR_REASON_REFRESH_TOKEN_INVALID", "AUTH_ERROR_REASON_REFRESH_TOKEN_REUSED"}
 
@@ -115,7 +119,8 @@ class Keeper:
         self._refresh = refresh
         self._now = now
         self._tokens = store.load()
-        self._renewing = asyncio.Lock()
+        self._early = EARLY_SECONDS
+        self._renewing: asyncio.Task[str] | None = None
 
     @property
     def tokens(self) -> Tokens | None:
@@ -125,38 +130,81 @@ class Keeper:
     def keep(self, tokens: Tokens | None) -> None:
         """Takes a new pair, or forgets the old one."""
         self._tokens = tokens
+        if tokens is not None:
+            # A life of half a minute, or a clock that is wrong, must not cost a renewal a call.
+            # Where this clock says that a new token is old, only the server can tell.
+            life = tokens.access_expires - self._now()
+            self._early = min(EARLY_SECONDS, life / 5) if life > 0 else -math.inf
         self._store.save(tokens)
+
+    @property
+    def good_token(self) -> str:
+        """The access token when it needs no renewal; empty otherwise."""
+        tokens = self._tokens
+        if tokens is None or tokens.access_expires - self._now() <= self._early:
+            return ""
+        return tokens.access
 
     async def access_token(self) -> str:
         """A token for the next call; raises :class:`SignedOut` when there is none to be had."""
         tokens = self._tokens
         if tokens is None:
             raise SignedOut("log in first")
-        if tokens.access_expires - self._now() > EARLY_SECONDS:
-            return tokens.access
-        return await self.renewed(tokens.access)
+        if good := self.good_token:
+            return good
+        try:
+            return await self.renewed(tokens.access)
+        except grpc.RpcError:
+            # The renewal came early, so the old one may still do while the server is away.
+            if tokens.access_expires > self._now():
+                return tokens.access
+            raise
 
     async def renewed(self, stale: str) -> str:
-        """A token other than ``stale``. Concurrent callers share one renewal."""
-        async with self._renewing:
-            tokens = self._tokens
-            if tokens is None:
-                raise SignedOut("the session has ended")
-            if tokens.access != stale:
-                return tokens.access
-            stored = self._store.load()
-            if stored is not None and stored.access != stale:
-                # Another process with the same store was first; its pair is the family's newest.
-                self._tokens = stored
-                return stored.access
-            request = auth_service_pb2.RefreshTokenRequest(refresh_token=tokens.refresh)
-            try:
-                reply = await self._refresh(request)
-            except grpc.RpcError as error:
-                if reason_of(error) in _DEAD:
+        """A token other than ``stale``. Concurrent callers share one renewal.
+
+        A caller that is cancelled leaves the renewal running: the server has spent the old token by
+        then, and a session whose new one is dropped dies with its next renewal.
+        """
+        tokens = self._tokens
+        if tokens is None:
+            raise SignedOut("the session has ended")
+        if tokens.access != stale:
+            return tokens.access
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.create_task(self._renew(tokens))
+            self._renewing.add_done_callback(_look_at)
+        return await asyncio.shield(self._renewing)
+
+    async def settle(self) -> None:
+        """Waits for a renewal that is on its way, so that its tokens reach the store."""
+        if self._renewing is not None:
+            await asyncio.wait([self._renewing], timeout=SETTLE_SECONDS)
+
+    async def _renew(self, tokens: Tokens) -> str:
+        stored = self._store.load()
+        if stored is not None and stored.access != tokens.access:
+            # Another process with the same store was first; its pair is the family's newest.
+            self._tokens = stored
+            return stored.access
+        request = auth_service_pb2.RefreshTokenRequest(refresh_token=tokens.refresh)
+        try:
+            reply = await self._refresh(request)
+        except grpc.RpcError as error:
+            if reason_of(error) in _DEAD:
+                if self._tokens is tokens:
                     self.keep(None)
-                    raise SignedOut("the session has ended") from error
-                raise
-            renewed = tokens_from_pb(reply.tokens)
-            self.keep(renewed)
-            return renewed.access
+                raise SignedOut("the session has ended") from error
+            raise
+        if self._tokens is tokens:
+            self.keep(tokens_from_pb(reply.tokens))
+        if self._tokens is None:
+            raise SignedOut("logged out")
+        # Whoever logged in meanwhile has tokens of a newer session.
+        return self._tokens.access
+
+
+def _look_at(renewing: asyncio.Task[str]) -> None:
+    """Nobody may be waiting any more; asyncio would then complain of an error that nobody saw."""
+    if not renewing.cancelled():
+        renewing.exception()
