@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 import greenroom_client
+from greenroom.auth.v1 import auth_service_pb2 as auth_pb
 from greenroom.chat.v1 import channel_pb2, event_pb2
 from greenroom.chat.v1 import event_service_pb2 as pb
 from greenroom_client import conversation
@@ -118,6 +119,7 @@ async def test_leaving_answers_whoever_waits() -> None:
             with pytest.raises(greenroom_client.ConversationClosed):
                 await sending
             assert await reading == []
+            assert await _all(talk) == []
             with pytest.raises(greenroom_client.ConversationClosed):
                 await talk.send(CHANNEL, "again")
 
@@ -130,14 +132,17 @@ async def test_events_that_nobody_reads_hold_the_stream_back(
     async with unruly() as (server, client, _slept):
         server.streams.append(says(beat(), *replies))
         async with client.converse() as talk, asyncio.timeout(10):
-            found, waiting = [], []
+            await talk.live.wait()
+            for _ in range(5):  # By then all of them would have been read.
+                await client.auth.GetMe(auth_pb.GetMeRequest())
+            assert talk._inbox.qsize() == 3
+            found = []
             async for event in talk.events():
                 found.append(event.seq)
-                waiting.append(talk._inbox.qsize())
+                assert talk._inbox.qsize() <= 3
                 if len(found) == 20:
                     break
         assert found == list(range(1, 21))
-        assert max(waiting) <= 3
 
 
 async def _all(talk: greenroom_client.Conversation) -> list[int]:

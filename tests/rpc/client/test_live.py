@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -15,6 +16,7 @@ from greenroom.chat.v1 import channel_service_pb2 as channel_pb
 from greenroom.chat.v1 import event_pb2
 from greenroom.chat.v1 import message_service_pb2 as message_pb
 from greenroom_client.calls import Rhythm
+from greenroom_client.tokens import tokens_from_pb
 from tests.support.serve import PASSWORD
 
 
@@ -154,3 +156,34 @@ async def test_a_conversation_sends_and_receives_over_cuts(pair: Any) -> None:
         with pytest.raises(greenroom_client.CommandFailed) as refused:
             await mine.mark_read(channel_id, 99)
         assert refused.value.reason == "CHAT_ERROR_REASON_SEQ_AHEAD"
+
+
+async def test_a_conversation_in_a_channel_of_others_says_so(pair: Any) -> None:
+    first, _second, _channel_id = pair
+    async with first.converse(channel_ids=[str(uuid4())]) as talk, asyncio.timeout(10):
+        with pytest.raises(greenroom_client.CommandFailed) as refused:
+            async for _event in talk.events():
+                pass
+    assert refused.value.reason == "CHAT_ERROR_REASON_CHANNEL_NOT_FOUND"
+
+
+async def test_a_channel_that_was_made_while_the_stream_was_cut(server: Any, pair: Any) -> None:
+    _first, second, channel_id = pair
+    carol = await server.person("Carol")
+    me = await second.auth.GetMe(auth_pb.GetMeRequest())
+    async with greenroom_client.connect(server.address) as third:
+        third.keeper.keep(tokens_from_pb(carol.tokens.tokens))
+        stream = second.watch()
+        reading = asyncio.ensure_future(texts(stream, 3))
+        async with asyncio.timeout(10):
+            await stream.live.wait()
+        await say(second, channel_id, "before")
+        opened = stream.connections
+        stream.cut()
+        reply = await third.channels.GetDirectChannel(
+            channel_pb.GetDirectChannelRequest(user_id=me.user.id)
+        )
+        await say(third, reply.channel.id, "new 1")
+        await say(third, reply.channel.id, "new 2")
+        assert sorted(await reading) == ["before", "new 1", "new 2"]
+        assert stream.connections > opened

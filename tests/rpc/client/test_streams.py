@@ -163,6 +163,29 @@ async def test_streams_with_one_stale_token_renew_it_once() -> None:
         assert server.refreshed == ["refresh-1"]
 
 
+async def test_a_refusal_that_comes_late_renews_nothing() -> None:
+    async with unruly() as (server, client, _slept):
+        renewed = asyncio.Event()
+
+        async def late(request: Any, context: Any) -> AsyncIterator[Any]:
+            await renewed.wait()
+            async for reply in refuses(grpc.StatusCode.UNAUTHENTICATED, STALE)(request, context):
+                yield reply
+
+        server.streams.append(late)
+        slow = asyncio.create_task(seqs(client.watch(), 1))
+        async with asyncio.timeout(10):
+            while not server.opened:
+                await asyncio.sleep(0)
+        server.streams.append(refuses(grpc.StatusCode.UNAUTHENTICATED, STALE))
+        server.streams.append(brings(events(1)))
+        assert await seqs(client.watch(), 1) == [1]
+        server.streams.append(brings(events(1)))
+        renewed.set()
+        assert await slow == [1]
+        assert server.refreshed == ["refresh-1"]
+
+
 async def test_tokens_that_are_never_good_end_the_stream() -> None:
     async with unruly() as (server, client, _slept):
         server.streams.extend([refuses(grpc.StatusCode.UNAUTHENTICATED, STALE)] * 9)
