@@ -52,10 +52,10 @@ def _forget_uniqueness(database: Any) -> None:
         table = database.execute_sql(
             "SELECT sql FROM sqlite_master WHERE name = 'chat_messages'"
         ).fetchone()[0]
-        database.execute_sql("ALTER TABLE chat_messages RENAME TO strict_messages")
         loose = table.replace("UNIQUE (sender_id, client_id)", "CHECK (1)")
         if loose == table:
             return  # It was done before the last kill.
+        database.execute_sql("ALTER TABLE chat_messages RENAME TO strict_messages")
         database.execute_sql(loose)
         database.execute_sql("INSERT INTO chat_messages SELECT * FROM strict_messages")
         database.execute_sql("DROP TABLE strict_messages")
