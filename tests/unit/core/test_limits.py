@@ -1,0 +1,20 @@
+"""Rates are kept to, and forgotten keys are forgiven."""
+
+from server.core.clock import ManualClock
+from server.core.limits import MemoryCounters
+from server.core.rates import Rate
+
+
+def test_a_burst_then_the_rate() -> None:
+    clock = ManualClock()
+    counters = MemoryCounters(clock)
+    rate = Rate(10, 10.0, 3)
+    assert [counters.take_now("a", rate) for _ in range(3)] == [0, 0, 0]
+    assert counters.take_now("a", rate) == 1.0
+    assert counters.take_now("b", rate) == 0
+    clock.advance(0.5)
+    assert counters.take_now("a", rate) == 0.5
+    clock.advance(0.5)
+    assert counters.take_now("a", rate) == 0
+    clock.advance(100)
+    assert sum(counters.take_now("a", rate) == 0 for _ in range(10)) == 3
