@@ -17,11 +17,13 @@ from server.auth.me_cache import MeCache
 from server.auth.outbox import Outbox
 from server.auth.passwords import Passwords
 from server.auth.rules import Lifetimes
-from server.auth.servicer import AuthServicer, SessionServicer
+from server.auth.servicers.auth import AuthServicer
+from server.auth.servicers.sessions import SessionServicer
 from server.auth.ticker import Ticker
 from server.auth.tokens import AccessTokens
 from server.auth.usecases import cleanup
 from server.auth.usecases.registration import SignUpDesk
+from server.auth.usecases.signing_in import SignInDesk
 from server.core.config import Settings
 from server.core.jobs import JobRun
 from server.core.parts import Parts
@@ -77,9 +79,8 @@ def build(parts: Parts) -> AuthModule:
     me = MeCache(parts.clock, parts.bus)
     sealer = AuditSealer(parts.database)
     desk = SignUpDesk(parts.keyring, outbox, settings.public_url, settings.auto_activate)
-    servicer = AuthServicer(
-        desk=desk, passwords=passwords, issuer=issuer, outbox=outbox, keys=keys, me=me
-    )
+    sign_in = SignInDesk(issuer, parts.keyring, outbox)
+    servicer = AuthServicer(desk=desk, sign_in=sign_in, passwords=passwords, keys=keys, me=me)
     _subscribe(parts, authenticator, me)
     register_jobs(parts, outbox, lifetimes)
     services = [

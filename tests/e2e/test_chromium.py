@@ -19,6 +19,7 @@ import pytest
 
 from greenroom.auth.v1 import auth_service_pb2 as auth_pb
 from greenroom.auth.v1 import auth_service_pb2_grpc as auth_grpc
+from greenroom.auth.v1 import sign_in_pb2
 from greenroom.chat.v1 import channel_service_pb2 as channel_pb
 from greenroom.chat.v1 import channel_service_pb2_grpc as channel_grpc
 from greenroom.chat.v1 import event_pb2
@@ -73,7 +74,7 @@ class Bob:
         )
         self.events: list[event_pb2.ChatEvent] = []
         self.ada: auth_pb.LogInRequest | None = None
-        self.phone: auth_pb.SignedIn | None = None
+        self.phone: sign_in_pb2.SignedIn | None = None
         self.channel_id = ""
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()

@@ -13,7 +13,7 @@ from grpc import aio
 from greenroom.auth.v1 import auth_service_pb2 as auth_pb
 from greenroom.auth.v1 import auth_service_pb2_grpc as auth_grpc
 from greenroom.auth.v1 import session_service_pb2_grpc as session_grpc
-from greenroom.auth.v1 import user_pb2
+from greenroom.auth.v1 import sign_in_pb2, user_pb2
 from greenroom.chat.v1 import (
     channel_service_pb2_grpc as channel_grpc,
 )
@@ -52,7 +52,7 @@ class Person:
 
     id: str
     email: str
-    tokens: auth_pb.SignedIn
+    tokens: sign_in_pb2.SignedIn
     metadata: tuple[tuple[str, str], ...]
 
     @property

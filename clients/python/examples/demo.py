@@ -28,7 +28,7 @@ from grpc import aio
 import greenroom_client
 from greenroom.auth.v1 import auth_service_pb2 as auth
 from greenroom.auth.v1 import session_service_pb2 as sessions
-from greenroom.auth.v1 import user_pb2
+from greenroom.auth.v1 import sign_in_pb2, user_pb2
 from greenroom.chat.v1 import channel_service_pb2 as channels
 from greenroom.chat.v1 import event_pb2
 from greenroom.chat.v1 import message_service_pb2 as messages
@@ -159,7 +159,7 @@ class Tour:
             await asyncio.sleep(0.05)
         raise NotSeen(f"no mail to {address} in {self.mail_dir} (--mail-dir says where they land)")
 
-    async def join(self, client: greenroom_client.Client, name: str) -> auth.SignedIn:
+    async def join(self, client: greenroom_client.Client, name: str) -> sign_in_pb2.SignedIn:
         """Signs somebody up, proves the address, logs in."""
         address = f"{name.lower()}-{self.run}@example.com"
         sign_up = auth.SignUpRequest(

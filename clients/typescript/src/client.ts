@@ -3,7 +3,7 @@ import { createClient } from "@connectrpc/connect";
 import { ContractTransport } from "./calls.js";
 import type { WatchOptions } from "./events.js";
 import { EventStream } from "./events.js";
-import type { SignedIn } from "./gen/greenroom/auth/v1/auth_service_pb.js";
+import type { SignedIn } from "./gen/greenroom/auth/v1/sign_in_pb.js";
 import { AuthService } from "./gen/greenroom/auth/v1/auth_service_pb.js";
 import { SessionService } from "./gen/greenroom/auth/v1/session_service_pb.js";
 import { ChannelService } from "./gen/greenroom/chat/v1/channel_service_pb.js";

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 
 from server.auth import audit_actions as actions
 from server.auth.errors import BadCredentials, TooManyAttempts
-from server.auth.events import LoggedIn, UserChanged
-from server.auth.issuing import Device, IssuedTokens, TokenIssuer, hash_of
-from server.auth.models import Credential, RefreshToken, Session, User
+from server.auth.issuing import Device
+from server.auth.models import Credential, User
 from server.auth.passwords import ALGORITHM, Verdict
-from server.auth.rules import LONGEST_USER_AGENT, fold_email, fold_username, may_act
+from server.auth.rules import fold_email, fold_username, may_act
 from server.auth.usecases.attempts import Subjects, count_try, subjects_of, take_back
-from server.auth.usecases.users import UserView, view_of
+from server.auth.usecases.signing_in import SignInDesk, SignInOutcome, finish_sign_in
 from server.core.errors import Refused
-from server.core.ids import new_id
 from server.core.sealing import Keyring
 from server.core.unit import Unit
 
@@ -43,15 +41,6 @@ class Candidate:
     algorithm: str = ALGORITHM
 
 
-@dataclass(frozen=True, slots=True)
-class SignedInUser:
-    """An opened session, its tokens and its user."""
-
-    session: Session
-    tokens: IssuedTokens
-    user: UserView
-
-
 def begin_log_in(
     unit: Unit, identifier: Identifier, device: Device, *, keyring: Keyring
 ) -> Candidate | Refused:
@@ -71,9 +60,9 @@ def begin_log_in(
 
 
 def complete_log_in(
-    unit: Unit, candidate: Candidate, verdict: Verdict, device: Device, *, issuer: TokenIssuer
-) -> SignedInUser | Refused:
-    """Opens a session when the password was right and the account is in use."""
+    unit: Unit, candidate: Candidate, verdict: Verdict, device: Device, *, desk: SignInDesk
+) -> SignInOutcome | Refused:
+    """Signs in when the password was right and the account is in use."""
     user = User.get_or_none(User.id == candidate.user_id) if verdict.matches else None
     if (
         user is None
@@ -84,43 +73,7 @@ def complete_log_in(
         unit.audit(actions.LOG_IN, resource=tried, result="BAD_CREDENTIALS")
         return Refused(BadCredentials())
     take_back(unit, candidate.subjects)
-    user.last_login_at = unit.now
-    user.save()
-    session, tokens = open_session(unit, user, device, issuer=issuer, methods=["password"])
-    unit.audit(actions.LOG_IN, resource=f"sessions/{session.id}", actor_id=user.id)
-    unit.emit(LoggedIn(user_id=user.id, session_id=session.id))
-    unit.emit(UserChanged(user_id=user.id))
-    return SignedInUser(session, tokens, view_of(user))
-
-
-def open_session(
-    unit: Unit, user: User, device: Device, *, issuer: TokenIssuer, methods: list[str]
-) -> tuple[Session, IssuedTokens]:
-    """Opens a session for a user who has proven who they are, with the first token of its
-    family."""
-    lifetimes = issuer.lifetimes
-    absolute_end = unit.now + lifetimes.absolute
-    session = Session(
-        user=user.id,
-        device_info=device.name,
-        ip=device.address,
-        user_agent=device.user_agent[:LONGEST_USER_AGENT],
-        expires_at=lifetimes.session_end(unit.now, absolute_end),
-        absolute_expires_at=absolute_end,
-        last_active_at=unit.now.replace(second=0, microsecond=0),
-        refresh_token_family=new_id(),
-        auth_methods=methods,
-    )
-    secret = issuer.new_refresh_secret()
-    tokens = issuer.tokens_of(session, secret, session.expires_at, unit.now)
-    session.save(force_insert=True)
-    RefreshToken.create(
-        session=session.id,
-        family=session.refresh_token_family,
-        token_hash=hash_of(secret),
-        expires_at=session.expires_at,
-    )
-    return session, tokens
+    return finish_sign_in(unit, user, device, desk=desk, method="password")
 
 
 def _still_valid(unit: Unit, candidate: Candidate, verdict: Verdict) -> bool:

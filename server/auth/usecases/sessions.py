@@ -15,6 +15,7 @@ from server.auth.rules import (
     refresh_verdict,
     session_open,
 )
+from server.auth.usecases.signing_in import SignInDesk
 from server.core.db import locked
 from server.core.errors import Refused
 from server.core.ids import new_id
@@ -23,15 +24,14 @@ from server.core.sealing import SealBroken
 from server.core.unit import Unit
 
 
-def refresh_tokens(
-    unit: Unit, presented: str, *, issuer: TokenIssuer, outbox: Outbox
-) -> IssuedTokens | Refused:
+def refresh_tokens(unit: Unit, presented: str, *, desk: SignInDesk) -> IssuedTokens | Refused:
     """Trades a refresh token for a new pair.
 
     The session row is locked first, so that of parallel calls one rotates and the others see a
     spent token: within the grace they get the same successor. A later use of a spent token ends the
     session with all its tokens in this same unit.
     """
+    issuer = desk.issuer
     session, token = _locked(presented)
     user = User.get_by_id(session.user_id)
     if not _usable(session, user, unit):
@@ -45,7 +45,7 @@ def refresh_tokens(
     if verdict is RefreshVerdict.EXPIRED:
         raise RefreshTokenInvalid
     if verdict is RefreshVerdict.REUSED:
-        return _revoke_reused(unit, session, user, outbox)
+        return _revoke_reused(unit, session, user, desk.outbox)
     if verdict is RefreshVerdict.LIVE:
         secret = _rotate(unit, session, token, issuer)
     else:

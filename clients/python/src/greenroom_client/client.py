@@ -12,6 +12,7 @@ from greenroom.auth.v1 import (
     auth_service_pb2,
     auth_service_pb2_grpc,
     session_service_pb2_grpc,
+    sign_in_pb2,
 )
 from greenroom.chat.v1 import (
     channel_pb2,
@@ -60,7 +61,7 @@ class Client:
         phone: str = "",
         username: str = "",
         device_name: str = "",
-    ) -> auth_service_pb2.SignedIn:
+    ) -> sign_in_pb2.SignedIn:
         """Opens a session with one of the identifiers, and keeps its tokens."""
         request = auth_service_pb2.LogInRequest(password=password, device_name=device_name)
         if email:

@@ -25,11 +25,12 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from greenroom.auth.v1 import session_pb2 as greenroom_dot_auth_dot_v1_dot_session__pb2
+from greenroom.auth.v1 import sign_in_pb2 as greenroom_dot_auth_dot_v1_dot_sign__in__pb2
 from greenroom.auth.v1 import user_pb2 as greenroom_dot_auth_dot_v1_dot_user__pb2
 from greenroom.options.v1 import policy_pb2 as greenroom_dot_options_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$greenroom/auth/v1/auth_service.proto\x12\x11greenroom.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgreenroom/auth/v1/session.proto\x1a\x1cgreenroom/auth/v1/user.proto\x1a!greenroom/options/v1/policy.proto\"\xf3\x01\n\rSignUpRequest\x12#\n\x05\x65mail\x18\x01 \x01(\tB\r\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01R\x05\x65mail\x12*\n\x08password\x18\x02 \x01(\tB\x0e\xbaH\x07r\x05\x10\x08(\x80\x08\xf0\xbb\x18\x01R\x08password\x12*\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x0b\x64isplayName\x12@\n\x07persona\x18\x04 \x01(\x0e\x32\x1a.greenroom.auth.v1.PersonaB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x07persona\x12#\n\x08language\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18#R\x08language\"&\n\x0eSignUpResponse\x12\x14\n\x05\x65mail\x18\x01 \x01(\tR\x05\x65mail\"f\n\x12VerifyEmailRequest\x12$\n\x05token\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01\x18\x80\x02\xf0\xbb\x18\x01R\x05token\x12*\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"+\n\x13VerifyEmailResponse\x12\x14\n\x05\x65mail\x18\x01 \x01(\tR\x05\x65mail\"@\n\x19ResendVerificationRequest\x12#\n\x05\x65mail\x18\x01 \x01(\tB\r\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01R\x05\x65mail\"\x1c\n\x1aResendVerificationResponse\"\xfb\x01\n\x0cLogInRequest\x12\"\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xfe\x01H\x00R\x05\x65mail\x12\x33\n\x05phone\x18\x02 \x01(\tB\x1b\xbaH\x18r\x16\x32\x14^\\+[1-9][0-9]{6,14}$H\x00R\x05phone\x12\'\n\x08username\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00R\x08username\x12*\n\x08password\x18\x04 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01(\x80\x08\xf0\xbb\x18\x01R\x08password\x12(\n\x0b\x64\x65vice_name\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\ndeviceNameB\x13\n\nidentifier\x12\x05\xbaH\x02\x08\x01\"V\n\rLogInResponse\x12:\n\tsigned_in\x18\x01 \x01(\x0b\x32\x1b.greenroom.auth.v1.SignedInH\x00R\x08signedInB\t\n\x07outcome\"\xa3\x01\n\x08SignedIn\x12\x34\n\x07session\x18\x01 \x01(\x0b\x32\x1a.greenroom.auth.v1.SessionR\x07session\x12\x34\n\x06tokens\x18\x02 \x01(\x0b\x32\x1c.greenroom.auth.v1.TokenPairR\x06tokens\x12+\n\x04user\x18\x03 \x01(\x0b\x32\x17.greenroom.auth.v1.UserR\x04user\"J\n\x13RefreshTokenRequest\x12\x33\n\rrefresh_token\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01\x18\x80\x04\xf0\xbb\x18\x01R\x0crefreshToken\"L\n\x14RefreshTokenResponse\x12\x34\n\x06tokens\x18\x01 \x01(\x0b\x32\x1c.greenroom.auth.v1.TokenPairR\x06tokens\"\x0f\n\rLogOutRequest\"\x10\n\x0eLogOutResponse\"\x0e\n\x0cGetMeRequest\"<\n\rGetMeResponse\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x17.greenroom.auth.v1.UserR\x04user\"\x10\n\x0eGetJwksRequest\"D\n\x0fGetJwksResponse\x12\x31\n\x04keys\x18\x01 \x03(\x0b\x32\x1d.greenroom.auth.v1.JsonWebKeyR\x04keys\"t\n\nJsonWebKey\x12\x10\n\x03kty\x18\x01 \x01(\tR\x03kty\x12\x10\n\x03\x63rv\x18\x02 \x01(\tR\x03\x63rv\x12\x0c\n\x01x\x18\x03 \x01(\tR\x01x\x12\x10\n\x03kid\x18\x04 \x01(\tR\x03kid\x12\x10\n\x03use\x18\x05 \x01(\tR\x03use\x12\x10\n\x03\x61lg\x18\x06 \x01(\tR\x03\x61lg2\x8a\x0c\n\x0b\x41uthService\x12\xf1\x01\n\x06SignUp\x12 .greenroom.auth.v1.SignUpRequest\x1a!.greenroom.auth.v1.SignUpResponse\"\xa1\x01\xa2\xbb\x18\x07\n\x01\x01 \x01\x30\x03\xaa\xbb\x18L\x08\x02\x12HA second sign-up of an address changes nothing and gets the same answer.\x82\xd3\xe4\x93\x02@\"\x0f/v1/auth:signUp:\x01*Z\x11\"\x0c/auth/signup:\x01*Z\x17\"\x12/api/auth/register:\x01*\x12\xac\x01\n\x0bVerifyEmail\x12%.greenroom.auth.v1.VerifyEmailRequest\x1a&.greenroom.auth.v1.VerifyEmailResponse\"N\xa2\xbb\x18\x07\n\x01\x01 \x01\x30\x03\xaa\xbb\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x37\"\x15/v1/auth/email:verify:\x01*Z\x1b\"\x16/api/auth/verify-email:\x01*\x12\xd4\x01\n\x12ResendVerification\x12,.greenroom.auth.v1.ResendVerificationRequest\x1a-.greenroom.auth.v1.ResendVerificationResponse\"a\xa2\xbb\x18\x05\n\x01\x01\x30\x04\xaa\xbb\x18\x34\x08\x02\x12\x30Within a minute of the last mail nothing leaves.\x82\xd3\xe4\x93\x02\x1a\"\x15/v1/auth/email:resend:\x01*\x12\xfd\x01\n\x05LogIn\x12\x1f.greenroom.auth.v1.LogInRequest\x1a .greenroom.auth.v1.LogInResponse\"\xb0\x01\xa2\xbb\x18\x07\n\x01\x01 \x01\x30\x03\xaa\xbb\x18`\x08\x03\x12\\Each log-in opens a session of its own, and its reply carries secrets that are never stored.\x82\xd3\xe4\x93\x02;\"\x0e/v1/auth:logIn:\x01*Z\x10\"\x0b/auth/login:\x01*Z\x14\"\x0f/api/auth/login:\x01*\x12\xd2\x01\n\x0cRefreshToken\x12&.greenroom.auth.v1.RefreshTokenRequest\x1a\'.greenroom.auth.v1.RefreshTokenResponse\"q\xa2\xbb\x18\x05\n\x01\x01\x30\x02\xaa\xbb\x18\x43\x08\x02\x12?Within the grace window the same token gets the same successor.\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/auth/token:refresh:\x01*\x12\xb0\x01\n\x06LogOut\x12 .greenroom.auth.v1.LogOutRequest\x1a!.greenroom.auth.v1.LogOutResponse\"a\xa2\xbb\x18\x07\n\x01\x02 \x01\x30\x02\xaa\xbb\x18!\x08\x02\x12\x1d\x41n ended session stays ended.\x82\xd3\xe4\x93\x02+\"\x0f/v1/auth:logOut:\x01*Z\x15\"\x10/api/auth/logout:\x01*\x12{\n\x05GetMe\x12\x1f.greenroom.auth.v1.GetMeRequest\x1a .greenroom.auth.v1.GetMeResponse\"/\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x02\x30\x01\x82\xd3\xe4\x93\x02\x1d\x12\x0b/v1/auth/meZ\x0e\x12\x0c/api/auth/me\x12|\n\x07GetJwks\x12!.greenroom.auth.v1.GetJwksRequest\x1a\".greenroom.auth.v1.GetJwksResponse\"*\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x01\x30\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.jsonb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$greenroom/auth/v1/auth_service.proto\x12\x11greenroom.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgreenroom/auth/v1/session.proto\x1a\x1fgreenroom/auth/v1/sign_in.proto\x1a\x1cgreenroom/auth/v1/user.proto\x1a!greenroom/options/v1/policy.proto\"\xf3\x01\n\rSignUpRequest\x12#\n\x05\x65mail\x18\x01 \x01(\tB\r\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01R\x05\x65mail\x12*\n\x08password\x18\x02 \x01(\tB\x0e\xbaH\x07r\x05\x10\x08(\x80\x08\xf0\xbb\x18\x01R\x08password\x12*\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x0b\x64isplayName\x12@\n\x07persona\x18\x04 \x01(\x0e\x32\x1a.greenroom.auth.v1.PersonaB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x07persona\x12#\n\x08language\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18#R\x08language\"&\n\x0eSignUpResponse\x12\x14\n\x05\x65mail\x18\x01 \x01(\tR\x05\x65mail\"f\n\x12VerifyEmailRequest\x12$\n\x05token\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01\x18\x80\x02\xf0\xbb\x18\x01R\x05token\x12*\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"+\n\x13VerifyEmailResponse\x12\x14\n\x05\x65mail\x18\x01 \x01(\tR\x05\x65mail\"@\n\x19ResendVerificationRequest\x12#\n\x05\x65mail\x18\x01 \x01(\tB\r\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01R\x05\x65mail\"\x1c\n\x1aResendVerificationResponse\"\xfb\x01\n\x0cLogInRequest\x12\"\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xfe\x01H\x00R\x05\x65mail\x12\x33\n\x05phone\x18\x02 \x01(\tB\x1b\xbaH\x18r\x16\x32\x14^\\+[1-9][0-9]{6,14}$H\x00R\x05phone\x12\'\n\x08username\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00R\x08username\x12*\n\x08password\x18\x04 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01(\x80\x08\xf0\xbb\x18\x01R\x08password\x12(\n\x0b\x64\x65vice_name\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\ndeviceNameB\x13\n\nidentifier\x12\x05\xbaH\x02\x08\x01\"\x9e\x01\n\rLogInResponse\x12:\n\tsigned_in\x18\x01 \x01(\x0b\x32\x1b.greenroom.auth.v1.SignedInH\x00R\x08signedIn\x12\x46\n\rmfa_challenge\x18\x02 \x01(\x0b\x32\x1f.greenroom.auth.v1.MfaChallengeH\x00R\x0cmfaChallengeB\t\n\x07outcome\"J\n\x13RefreshTokenRequest\x12\x33\n\rrefresh_token\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01\x18\x80\x04\xf0\xbb\x18\x01R\x0crefreshToken\"L\n\x14RefreshTokenResponse\x12\x34\n\x06tokens\x18\x01 \x01(\x0b\x32\x1c.greenroom.auth.v1.TokenPairR\x06tokens\"\x0f\n\rLogOutRequest\"\x10\n\x0eLogOutResponse\"\x0e\n\x0cGetMeRequest\"<\n\rGetMeResponse\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x17.greenroom.auth.v1.UserR\x04user\"\x10\n\x0eGetJwksRequest\"D\n\x0fGetJwksResponse\x12\x31\n\x04keys\x18\x01 \x03(\x0b\x32\x1d.greenroom.auth.v1.JsonWebKeyR\x04keys\"t\n\nJsonWebKey\x12\x10\n\x03kty\x18\x01 \x01(\tR\x03kty\x12\x10\n\x03\x63rv\x18\x02 \x01(\tR\x03\x63rv\x12\x0c\n\x01x\x18\x03 \x01(\tR\x01x\x12\x10\n\x03kid\x18\x04 \x01(\tR\x03kid\x12\x10\n\x03use\x18\x05 \x01(\tR\x03use\x12\x10\n\x03\x61lg\x18\x06 \x01(\tR\x03\x61lg2\x8a\x0c\n\x0b\x41uthService\x12\xf1\x01\n\x06SignUp\x12 .greenroom.auth.v1.SignUpRequest\x1a!.greenroom.auth.v1.SignUpResponse\"\xa1\x01\xa2\xbb\x18\x07\n\x01\x01 \x01\x30\x03\xaa\xbb\x18L\x08\x02\x12HA second sign-up of an address changes nothing and gets the same answer.\x82\xd3\xe4\x93\x02@\"\x0f/v1/auth:signUp:\x01*Z\x11\"\x0c/auth/signup:\x01*Z\x17\"\x12/api/auth/register:\x01*\x12\xac\x01\n\x0bVerifyEmail\x12%.greenroom.auth.v1.VerifyEmailRequest\x1a&.greenroom.auth.v1.VerifyEmailResponse\"N\xa2\xbb\x18\x07\n\x01\x01 \x01\x30\x03\xaa\xbb\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x37\"\x15/v1/auth/email:verify:\x01*Z\x1b\"\x16/api/auth/verify-email:\x01*\x12\xd4\x01\n\x12ResendVerification\x12,.greenroom.auth.v1.ResendVerificationRequest\x1a-.greenroom.auth.v1.ResendVerificationResponse\"a\xa2\xbb\x18\x05\n\x01\x01\x30\x04\xaa\xbb\x18\x34\x08\x02\x12\x30Within a minute of the last mail nothing leaves.\x82\xd3\xe4\x93\x02\x1a\"\x15/v1/auth/email:resend:\x01*\x12\xfd\x01\n\x05LogIn\x12\x1f.greenroom.auth.v1.LogInRequest\x1a .greenroom.auth.v1.LogInResponse\"\xb0\x01\xa2\xbb\x18\x07\n\x01\x01 \x01\x30\x03\xaa\xbb\x18`\x08\x03\x12\\Each log-in opens a session of its own, and its reply carries secrets that are never stored.\x82\xd3\xe4\x93\x02;\"\x0e/v1/auth:logIn:\x01*Z\x10\"\x0b/auth/login:\x01*Z\x14\"\x0f/api/auth/login:\x01*\x12\xd2\x01\n\x0cRefreshToken\x12&.greenroom.auth.v1.RefreshTokenRequest\x1a\'.greenroom.auth.v1.RefreshTokenResponse\"q\xa2\xbb\x18\x05\n\x01\x01\x30\x02\xaa\xbb\x18\x43\x08\x02\x12?Within the grace window the same token gets the same successor.\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/auth/token:refresh:\x01*\x12\xb0\x01\n\x06LogOut\x12 .greenroom.auth.v1.LogOutRequest\x1a!.greenroom.auth.v1.LogOutResponse\"a\xa2\xbb\x18\x07\n\x01\x02 \x01\x30\x02\xaa\xbb\x18!\x08\x02\x12\x1d\x41n ended session stays ended.\x82\xd3\xe4\x93\x02+\"\x0f/v1/auth:logOut:\x01*Z\x15\"\x10/api/auth/logout:\x01*\x12{\n\x05GetMe\x12\x1f.greenroom.auth.v1.GetMeRequest\x1a .greenroom.auth.v1.GetMeResponse\"/\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x02\x30\x01\x82\xd3\xe4\x93\x02\x1d\x12\x0b/v1/auth/meZ\x0e\x12\x0c/api/auth/me\x12|\n\x07GetJwks\x12!.greenroom.auth.v1.GetJwksRequest\x1a\".greenroom.auth.v1.GetJwksResponse\"*\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x01\x30\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.jsonb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -82,42 +83,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHSERVICE'].methods_by_name['GetMe']._serialized_options = b'\220\002\001\242\273\030\005\n\001\0020\001\202\323\344\223\002\035\022\013/v1/auth/meZ\016\022\014/api/auth/me'
   _globals['_AUTHSERVICE'].methods_by_name['GetJwks']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['GetJwks']._serialized_options = b'\220\002\001\242\273\030\005\n\001\0010\001\202\323\344\223\002\030\022\026/.well-known/jwks.json'
-  _globals['_SIGNUPREQUEST']._serialized_start=217
-  _globals['_SIGNUPREQUEST']._serialized_end=460
-  _globals['_SIGNUPRESPONSE']._serialized_start=462
-  _globals['_SIGNUPRESPONSE']._serialized_end=500
-  _globals['_VERIFYEMAILREQUEST']._serialized_start=502
-  _globals['_VERIFYEMAILREQUEST']._serialized_end=604
-  _globals['_VERIFYEMAILRESPONSE']._serialized_start=606
-  _globals['_VERIFYEMAILRESPONSE']._serialized_end=649
-  _globals['_RESENDVERIFICATIONREQUEST']._serialized_start=651
-  _globals['_RESENDVERIFICATIONREQUEST']._serialized_end=715
-  _globals['_RESENDVERIFICATIONRESPONSE']._serialized_start=717
-  _globals['_RESENDVERIFICATIONRESPONSE']._serialized_end=745
-  _globals['_LOGINREQUEST']._serialized_start=748
-  _globals['_LOGINREQUEST']._serialized_end=999
-  _globals['_LOGINRESPONSE']._serialized_start=1001
-  _globals['_LOGINRESPONSE']._serialized_end=1087
-  _globals['_SIGNEDIN']._serialized_start=1090
-  _globals['_SIGNEDIN']._serialized_end=1253
-  _globals['_REFRESHTOKENREQUEST']._serialized_start=1255
-  _globals['_REFRESHTOKENREQUEST']._serialized_end=1329
-  _globals['_REFRESHTOKENRESPONSE']._serialized_start=1331
-  _globals['_REFRESHTOKENRESPONSE']._serialized_end=1407
-  _globals['_LOGOUTREQUEST']._serialized_start=1409
-  _globals['_LOGOUTREQUEST']._serialized_end=1424
-  _globals['_LOGOUTRESPONSE']._serialized_start=1426
-  _globals['_LOGOUTRESPONSE']._serialized_end=1442
-  _globals['_GETMEREQUEST']._serialized_start=1444
-  _globals['_GETMEREQUEST']._serialized_end=1458
-  _globals['_GETMERESPONSE']._serialized_start=1460
-  _globals['_GETMERESPONSE']._serialized_end=1520
-  _globals['_GETJWKSREQUEST']._serialized_start=1522
-  _globals['_GETJWKSREQUEST']._serialized_end=1538
-  _globals['_GETJWKSRESPONSE']._serialized_start=1540
-  _globals['_GETJWKSRESPONSE']._serialized_end=1608
-  _globals['_JSONWEBKEY']._serialized_start=1610
-  _globals['_JSONWEBKEY']._serialized_end=1726
-  _globals['_AUTHSERVICE']._serialized_start=1729
-  _globals['_AUTHSERVICE']._serialized_end=3275
+  _globals['_SIGNUPREQUEST']._serialized_start=250
+  _globals['_SIGNUPREQUEST']._serialized_end=493
+  _globals['_SIGNUPRESPONSE']._serialized_start=495
+  _globals['_SIGNUPRESPONSE']._serialized_end=533
+  _globals['_VERIFYEMAILREQUEST']._serialized_start=535
+  _globals['_VERIFYEMAILREQUEST']._serialized_end=637
+  _globals['_VERIFYEMAILRESPONSE']._serialized_start=639
+  _globals['_VERIFYEMAILRESPONSE']._serialized_end=682
+  _globals['_RESENDVERIFICATIONREQUEST']._serialized_start=684
+  _globals['_RESENDVERIFICATIONREQUEST']._serialized_end=748
+  _globals['_RESENDVERIFICATIONRESPONSE']._serialized_start=750
+  _globals['_RESENDVERIFICATIONRESPONSE']._serialized_end=778
+  _globals['_LOGINREQUEST']._serialized_start=781
+  _globals['_LOGINREQUEST']._serialized_end=1032
+  _globals['_LOGINRESPONSE']._serialized_start=1035
+  _globals['_LOGINRESPONSE']._serialized_end=1193
+  _globals['_REFRESHTOKENREQUEST']._serialized_start=1195
+  _globals['_REFRESHTOKENREQUEST']._serialized_end=1269
+  _globals['_REFRESHTOKENRESPONSE']._serialized_start=1271
+  _globals['_REFRESHTOKENRESPONSE']._serialized_end=1347
+  _globals['_LOGOUTREQUEST']._serialized_start=1349
+  _globals['_LOGOUTREQUEST']._serialized_end=1364
+  _globals['_LOGOUTRESPONSE']._serialized_start=1366
+  _globals['_LOGOUTRESPONSE']._serialized_end=1382
+  _globals['_GETMEREQUEST']._serialized_start=1384
+  _globals['_GETMEREQUEST']._serialized_end=1398
+  _globals['_GETMERESPONSE']._serialized_start=1400
+  _globals['_GETMERESPONSE']._serialized_end=1460
+  _globals['_GETJWKSREQUEST']._serialized_start=1462
+  _globals['_GETJWKSREQUEST']._serialized_end=1478
+  _globals['_GETJWKSRESPONSE']._serialized_start=1480
+  _globals['_GETJWKSRESPONSE']._serialized_end=1548
+  _globals['_JSONWEBKEY']._serialized_start=1550
+  _globals['_JSONWEBKEY']._serialized_end=1666
+  _globals['_AUTHSERVICE']._serialized_start=1669
+  _globals['_AUTHSERVICE']._serialized_end=3215
 # @@protoc_insertion_point(module_scope)

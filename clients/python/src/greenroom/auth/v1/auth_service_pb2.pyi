@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from greenroom.auth.v1 import session_pb2 as _session_pb2
+from greenroom.auth.v1 import sign_in_pb2 as _sign_in_pb2
 from greenroom.auth.v1 import user_pb2 as _user_pb2
 import builtins as _builtins
 import sys
@@ -214,60 +215,30 @@ class LogInResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SIGNED_IN_FIELD_NUMBER: _builtins.int
+    MFA_CHALLENGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def signed_in(self) -> Global___SignedIn:
+    def signed_in(self) -> _sign_in_pb2.SignedIn:
         """The session is open."""
+
+    @_builtins.property
+    def mfa_challenge(self) -> _sign_in_pb2.MfaChallenge:
+        """The password was right and the account has a second factor: CompleteMfaChallenge goes on."""
 
     def __init__(
         self,
         *,
-        signed_in: Global___SignedIn | None = ...,
+        signed_in: _sign_in_pb2.SignedIn | None = ...,
+        mfa_challenge: _sign_in_pb2.MfaChallenge | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "signed_in", b"signed_in"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mfa_challenge", b"mfa_challenge", "outcome", b"outcome", "signed_in", b"signed_in"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "signed_in", b"signed_in"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mfa_challenge", b"mfa_challenge", "outcome", b"outcome", "signed_in", b"signed_in"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["signed_in"]  # noqa: Y015
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["signed_in", "mfa_challenge"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
 Global___LogInResponse: _TypeAlias = LogInResponse  # noqa: Y015
-
-@_typing.final
-class SignedIn(_message.Message):
-    """An open session and its tokens."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SESSION_FIELD_NUMBER: _builtins.int
-    TOKENS_FIELD_NUMBER: _builtins.int
-    USER_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def session(self) -> _session_pb2.Session:
-        """The session."""
-
-    @_builtins.property
-    def tokens(self) -> _session_pb2.TokenPair:
-        """The tokens."""
-
-    @_builtins.property
-    def user(self) -> _user_pb2.User:
-        """Whose session it is."""
-
-    def __init__(
-        self,
-        *,
-        session: _session_pb2.Session | None = ...,
-        tokens: _session_pb2.TokenPair | None = ...,
-        user: _user_pb2.User | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session", "tokens", b"tokens", "user", b"user"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session", "tokens", b"tokens", "user", b"user"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SignedIn: _TypeAlias = SignedIn  # noqa: Y015
 
 @_typing.final
 class RefreshTokenRequest(_message.Message):

@@ -6,8 +6,10 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb.js";
-import type { Session, TokenPair } from "./session_pb.js";
+import type { TokenPair } from "./session_pb.js";
 import { file_greenroom_auth_v1_session } from "./session_pb.js";
+import type { MfaChallenge, SignedIn } from "./sign_in_pb.js";
+import { file_greenroom_auth_v1_sign_in } from "./sign_in_pb.js";
 import type { Persona, User } from "./user_pb.js";
 import { file_greenroom_auth_v1_user } from "./user_pb.js";
 import { file_greenroom_options_v1_policy } from "../../options/v1/policy_pb.js";
@@ -17,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file greenroom/auth/v1/auth_service.proto.
  */
 export const file_greenroom_auth_v1_auth_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRncmVlbnJvb20vYXV0aC92MS9hdXRoX3NlcnZpY2UucHJvdG8SEWdyZWVucm9vbS5hdXRoLnYxIsIBCg1TaWduVXBSZXF1ZXN0EhwKBWVtYWlsGAEgASgJQg26SArIAQFyBRj+AWABEiAKCHBhc3N3b3JkGAIgASgJQg66SAdyBRAIKIAI8LsYARIdCgxkaXNwbGF5X25hbWUYAyABKAlCB7pIBHICGGQSNwoHcGVyc29uYRgEIAEoDjIaLmdyZWVucm9vbS5hdXRoLnYxLlBlcnNvbmFCCrpIB4IBBBABIAASGQoIbGFuZ3VhZ2UYBSABKAlCB7pIBHICGCMiHwoOU2lnblVwUmVzcG9uc2USDQoFZW1haWwYASABKAkiVAoSVmVyaWZ5RW1haWxSZXF1ZXN0Eh0KBXRva2VuGAEgASgJQg66SAdyBRABGIAC8LsYARIfCgpyZXF1ZXN0X2lkGAIgASgJQgu6SAjYAQFyA7ABASIkChNWZXJpZnlFbWFpbFJlc3BvbnNlEg0KBWVtYWlsGAEgASgJIjkKGVJlc2VuZFZlcmlmaWNhdGlvblJlcXVlc3QSHAoFZW1haWwYASABKAlCDbpICsgBAXIFGP4BYAEiHAoaUmVzZW5kVmVyaWZpY2F0aW9uUmVzcG9uc2UizQEKDExvZ0luUmVxdWVzdBIbCgVlbWFpbBgBIAEoCUIKukgHcgUQARj+AUgAEiwKBXBob25lGAIgASgJQhu6SBhyFjIUXlwrWzEtOV1bMC05XXs2LDE0fSRIABIdCgh1c2VybmFtZRgDIAEoCUIJukgGcgQQARhASAASIAoIcGFzc3dvcmQYBCABKAlCDrpIB3IFEAEogAjwuxgBEhwKC2RldmljZV9uYW1lGAUgASgJQge6SARyAhhkQhMKCmlkZW50aWZpZXISBbpIAggBIkwKDUxvZ0luUmVzcG9uc2USMAoJc2lnbmVkX2luGAEgASgLMhsuZ3JlZW5yb29tLmF1dGgudjEuU2lnbmVkSW5IAEIJCgdvdXRjb21lIowBCghTaWduZWRJbhIrCgdzZXNzaW9uGAEgASgLMhouZ3JlZW5yb29tLmF1dGgudjEuU2Vzc2lvbhIsCgZ0b2tlbnMYAiABKAsyHC5ncmVlbnJvb20uYXV0aC52MS5Ub2tlblBhaXISJQoEdXNlchgDIAEoCzIXLmdyZWVucm9vbS5hdXRoLnYxLlVzZXIiPAoTUmVmcmVzaFRva2VuUmVxdWVzdBIlCg1yZWZyZXNoX3Rva2VuGAEgASgJQg66SAdyBRABGIAE8LsYASJEChRSZWZyZXNoVG9rZW5SZXNwb25zZRIsCgZ0b2tlbnMYASABKAsyHC5ncmVlbnJvb20uYXV0aC52MS5Ub2tlblBhaXIiDwoNTG9nT3V0UmVxdWVzdCIQCg5Mb2dPdXRSZXNwb25zZSIOCgxHZXRNZVJlcXVlc3QiNgoNR2V0TWVSZXNwb25zZRIlCgR1c2VyGAEgASgLMhcuZ3JlZW5yb29tLmF1dGgudjEuVXNlciIQCg5HZXRKd2tzUmVxdWVzdCI+Cg9HZXRKd2tzUmVzcG9uc2USKwoEa2V5cxgBIAMoCzIdLmdyZWVucm9vbS5hdXRoLnYxLkpzb25XZWJLZXkiWAoKSnNvbldlYktleRILCgNrdHkYASABKAkSCwoDY3J2GAIgASgJEgkKAXgYAyABKAkSCwoDa2lkGAQgASgJEgsKA3VzZRgFIAEoCRILCgNhbGcYBiABKAkyigwKC0F1dGhTZXJ2aWNlEvEBCgZTaWduVXASIC5ncmVlbnJvb20uYXV0aC52MS5TaWduVXBSZXF1ZXN0GiEuZ3JlZW5yb29tLmF1dGgudjEuU2lnblVwUmVzcG9uc2UioQGiuxgHCgEBIAEwA6q7GEwIAhJIQSBzZWNvbmQgc2lnbi11cCBvZiBhbiBhZGRyZXNzIGNoYW5nZXMgbm90aGluZyBhbmQgZ2V0cyB0aGUgc2FtZSBhbnN3ZXIugtPkkwJAOgEqWhE6ASoiDC9hdXRoL3NpZ251cFoXOgEqIhIvYXBpL2F1dGgvcmVnaXN0ZXIiDy92MS9hdXRoOnNpZ25VcBKsAQoLVmVyaWZ5RW1haWwSJS5ncmVlbnJvb20uYXV0aC52MS5WZXJpZnlFbWFpbFJlcXVlc3QaJi5ncmVlbnJvb20uYXV0aC52MS5WZXJpZnlFbWFpbFJlc3BvbnNlIk6iuxgHCgEBIAEwA6q7GAIIAYLT5JMCNzoBKlobOgEqIhYvYXBpL2F1dGgvdmVyaWZ5LWVtYWlsIhUvdjEvYXV0aC9lbWFpbDp2ZXJpZnkS1AEKElJlc2VuZFZlcmlmaWNhdGlvbhIsLmdyZWVucm9vbS5hdXRoLnYxLlJlc2VuZFZlcmlmaWNhdGlvblJlcXVlc3QaLS5ncmVlbnJvb20uYXV0aC52MS5SZXNlbmRWZXJpZmljYXRpb25SZXNwb25zZSJhorsYBQoBATAEqrsYNAgCEjBXaXRoaW4gYSBtaW51dGUgb2YgdGhlIGxhc3QgbWFpbCBub3RoaW5nIGxlYXZlcy6C0+STAho6ASoiFS92MS9hdXRoL2VtYWlsOnJlc2VuZBL9AQoFTG9nSW4SHy5ncmVlbnJvb20uYXV0aC52MS5Mb2dJblJlcXVlc3QaIC5ncmVlbnJvb20uYXV0aC52MS5Mb2dJblJlc3BvbnNlIrABorsYBwoBASABMAOquxhgCAMSXEVhY2ggbG9nLWluIG9wZW5zIGEgc2Vzc2lvbiBvZiBpdHMgb3duLCBhbmQgaXRzIHJlcGx5IGNhcnJpZXMgc2VjcmV0cyB0aGF0IGFyZSBuZXZlciBzdG9yZWQugtPkkwI7OgEqWhA6ASoiCy9hdXRoL2xvZ2luWhQ6ASoiDy9hcGkvYXV0aC9sb2dpbiIOL3YxL2F1dGg6bG9nSW4S0gEKDFJlZnJlc2hUb2tlbhImLmdyZWVucm9vbS5hdXRoLnYxLlJlZnJlc2hUb2tlblJlcXVlc3QaJy5ncmVlbnJvb20uYXV0aC52MS5SZWZyZXNoVG9rZW5SZXNwb25zZSJxorsYBQoBATACqrsYQwgCEj9XaXRoaW4gdGhlIGdyYWNlIHdpbmRvdyB0aGUgc2FtZSB0b2tlbiBnZXRzIHRoZSBzYW1lIHN1Y2Nlc3Nvci6C0+STAhs6ASoiFi92MS9hdXRoL3Rva2VuOnJlZnJlc2gSsAEKBkxvZ091dBIgLmdyZWVucm9vbS5hdXRoLnYxLkxvZ091dFJlcXVlc3QaIS5ncmVlbnJvb20uYXV0aC52MS5Mb2dPdXRSZXNwb25zZSJhorsYBwoBAiABMAKquxghCAISHUFuIGVuZGVkIHNlc3Npb24gc3RheXMgZW5kZWQugtPkkwIrOgEqWhU6ASoiEC9hcGkvYXV0aC9sb2dvdXQiDy92MS9hdXRoOmxvZ091dBJ7CgVHZXRNZRIfLmdyZWVucm9vbS5hdXRoLnYxLkdldE1lUmVxdWVzdBogLmdyZWVucm9vbS5hdXRoLnYxLkdldE1lUmVzcG9uc2UiL5ACAaK7GAUKAQIwAYLT5JMCHVoOEgwvYXBpL2F1dGgvbWUSCy92MS9hdXRoL21lEnwKB0dldEp3a3MSIS5ncmVlbnJvb20uYXV0aC52MS5HZXRKd2tzUmVxdWVzdBoiLmdyZWVucm9vbS5hdXRoLnYxLkdldEp3a3NSZXNwb25zZSIqkAIBorsYBQoBATABgtPkkwIYEhYvLndlbGwta25vd24vandrcy5qc29uYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_greenroom_auth_v1_session, file_greenroom_auth_v1_user, file_greenroom_options_v1_policy]);
+  fileDesc("CiRncmVlbnJvb20vYXV0aC92MS9hdXRoX3NlcnZpY2UucHJvdG8SEWdyZWVucm9vbS5hdXRoLnYxIsIBCg1TaWduVXBSZXF1ZXN0EhwKBWVtYWlsGAEgASgJQg26SArIAQFyBRj+AWABEiAKCHBhc3N3b3JkGAIgASgJQg66SAdyBRAIKIAI8LsYARIdCgxkaXNwbGF5X25hbWUYAyABKAlCB7pIBHICGGQSNwoHcGVyc29uYRgEIAEoDjIaLmdyZWVucm9vbS5hdXRoLnYxLlBlcnNvbmFCCrpIB4IBBBABIAASGQoIbGFuZ3VhZ2UYBSABKAlCB7pIBHICGCMiHwoOU2lnblVwUmVzcG9uc2USDQoFZW1haWwYASABKAkiVAoSVmVyaWZ5RW1haWxSZXF1ZXN0Eh0KBXRva2VuGAEgASgJQg66SAdyBRABGIAC8LsYARIfCgpyZXF1ZXN0X2lkGAIgASgJQgu6SAjYAQFyA7ABASIkChNWZXJpZnlFbWFpbFJlc3BvbnNlEg0KBWVtYWlsGAEgASgJIjkKGVJlc2VuZFZlcmlmaWNhdGlvblJlcXVlc3QSHAoFZW1haWwYASABKAlCDbpICsgBAXIFGP4BYAEiHAoaUmVzZW5kVmVyaWZpY2F0aW9uUmVzcG9uc2UizQEKDExvZ0luUmVxdWVzdBIbCgVlbWFpbBgBIAEoCUIKukgHcgUQARj+AUgAEiwKBXBob25lGAIgASgJQhu6SBhyFjIUXlwrWzEtOV1bMC05XXs2LDE0fSRIABIdCgh1c2VybmFtZRgDIAEoCUIJukgGcgQQARhASAASIAoIcGFzc3dvcmQYBCABKAlCDrpIB3IFEAEogAjwuxgBEhwKC2RldmljZV9uYW1lGAUgASgJQge6SARyAhhkQhMKCmlkZW50aWZpZXISBbpIAggBIoYBCg1Mb2dJblJlc3BvbnNlEjAKCXNpZ25lZF9pbhgBIAEoCzIbLmdyZWVucm9vbS5hdXRoLnYxLlNpZ25lZEluSAASOAoNbWZhX2NoYWxsZW5nZRgCIAEoCzIfLmdyZWVucm9vbS5hdXRoLnYxLk1mYUNoYWxsZW5nZUgAQgkKB291dGNvbWUiPAoTUmVmcmVzaFRva2VuUmVxdWVzdBIlCg1yZWZyZXNoX3Rva2VuGAEgASgJQg66SAdyBRABGIAE8LsYASJEChRSZWZyZXNoVG9rZW5SZXNwb25zZRIsCgZ0b2tlbnMYASABKAsyHC5ncmVlbnJvb20uYXV0aC52MS5Ub2tlblBhaXIiDwoNTG9nT3V0UmVxdWVzdCIQCg5Mb2dPdXRSZXNwb25zZSIOCgxHZXRNZVJlcXVlc3QiNgoNR2V0TWVSZXNwb25zZRIlCgR1c2VyGAEgASgLMhcuZ3JlZW5yb29tLmF1dGgudjEuVXNlciIQCg5HZXRKd2tzUmVxdWVzdCI+Cg9HZXRKd2tzUmVzcG9uc2USKwoEa2V5cxgBIAMoCzIdLmdyZWVucm9vbS5hdXRoLnYxLkpzb25XZWJLZXkiWAoKSnNvbldlYktleRILCgNrdHkYASABKAkSCwoDY3J2GAIgASgJEgkKAXgYAyABKAkSCwoDa2lkGAQgASgJEgsKA3VzZRgFIAEoCRILCgNhbGcYBiABKAkyigwKC0F1dGhTZXJ2aWNlEvEBCgZTaWduVXASIC5ncmVlbnJvb20uYXV0aC52MS5TaWduVXBSZXF1ZXN0GiEuZ3JlZW5yb29tLmF1dGgudjEuU2lnblVwUmVzcG9uc2UioQGiuxgHCgEBIAEwA6q7GEwIAhJIQSBzZWNvbmQgc2lnbi11cCBvZiBhbiBhZGRyZXNzIGNoYW5nZXMgbm90aGluZyBhbmQgZ2V0cyB0aGUgc2FtZSBhbnN3ZXIugtPkkwJAOgEqWhE6ASoiDC9hdXRoL3NpZ251cFoXOgEqIhIvYXBpL2F1dGgvcmVnaXN0ZXIiDy92MS9hdXRoOnNpZ25VcBKsAQoLVmVyaWZ5RW1haWwSJS5ncmVlbnJvb20uYXV0aC52MS5WZXJpZnlFbWFpbFJlcXVlc3QaJi5ncmVlbnJvb20uYXV0aC52MS5WZXJpZnlFbWFpbFJlc3BvbnNlIk6iuxgHCgEBIAEwA6q7GAIIAYLT5JMCNzoBKlobOgEqIhYvYXBpL2F1dGgvdmVyaWZ5LWVtYWlsIhUvdjEvYXV0aC9lbWFpbDp2ZXJpZnkS1AEKElJlc2VuZFZlcmlmaWNhdGlvbhIsLmdyZWVucm9vbS5hdXRoLnYxLlJlc2VuZFZlcmlmaWNhdGlvblJlcXVlc3QaLS5ncmVlbnJvb20uYXV0aC52MS5SZXNlbmRWZXJpZmljYXRpb25SZXNwb25zZSJhorsYBQoBATAEqrsYNAgCEjBXaXRoaW4gYSBtaW51dGUgb2YgdGhlIGxhc3QgbWFpbCBub3RoaW5nIGxlYXZlcy6C0+STAho6ASoiFS92MS9hdXRoL2VtYWlsOnJlc2VuZBL9AQoFTG9nSW4SHy5ncmVlbnJvb20uYXV0aC52MS5Mb2dJblJlcXVlc3QaIC5ncmVlbnJvb20uYXV0aC52MS5Mb2dJblJlc3BvbnNlIrABorsYBwoBASABMAOquxhgCAMSXEVhY2ggbG9nLWluIG9wZW5zIGEgc2Vzc2lvbiBvZiBpdHMgb3duLCBhbmQgaXRzIHJlcGx5IGNhcnJpZXMgc2VjcmV0cyB0aGF0IGFyZSBuZXZlciBzdG9yZWQugtPkkwI7OgEqWhA6ASoiCy9hdXRoL2xvZ2luWhQ6ASoiDy9hcGkvYXV0aC9sb2dpbiIOL3YxL2F1dGg6bG9nSW4S0gEKDFJlZnJlc2hUb2tlbhImLmdyZWVucm9vbS5hdXRoLnYxLlJlZnJlc2hUb2tlblJlcXVlc3QaJy5ncmVlbnJvb20uYXV0aC52MS5SZWZyZXNoVG9rZW5SZXNwb25zZSJxorsYBQoBATACqrsYQwgCEj9XaXRoaW4gdGhlIGdyYWNlIHdpbmRvdyB0aGUgc2FtZSB0b2tlbiBnZXRzIHRoZSBzYW1lIHN1Y2Nlc3Nvci6C0+STAhs6ASoiFi92MS9hdXRoL3Rva2VuOnJlZnJlc2gSsAEKBkxvZ091dBIgLmdyZWVucm9vbS5hdXRoLnYxLkxvZ091dFJlcXVlc3QaIS5ncmVlbnJvb20uYXV0aC52MS5Mb2dPdXRSZXNwb25zZSJhorsYBwoBAiABMAKquxghCAISHUFuIGVuZGVkIHNlc3Npb24gc3RheXMgZW5kZWQugtPkkwIrOgEqWhU6ASoiEC9hcGkvYXV0aC9sb2dvdXQiDy92MS9hdXRoOmxvZ091dBJ7CgVHZXRNZRIfLmdyZWVucm9vbS5hdXRoLnYxLkdldE1lUmVxdWVzdBogLmdyZWVucm9vbS5hdXRoLnYxLkdldE1lUmVzcG9uc2UiL5ACAaK7GAUKAQIwAYLT5JMCHVoOEgwvYXBpL2F1dGgvbWUSCy92MS9hdXRoL21lEnwKB0dldEp3a3MSIS5ncmVlbnJvb20uYXV0aC52MS5HZXRKd2tzUmVxdWVzdBoiLmdyZWVucm9vbS5hdXRoLnYxLkdldEp3a3NSZXNwb25zZSIqkAIBorsYBQoBATABgtPkkwIYEhYvLndlbGwta25vd24vandrcy5qc29uYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_greenroom_auth_v1_session, file_greenroom_auth_v1_sign_in, file_greenroom_auth_v1_user, file_greenroom_options_v1_policy]);
 
 /**
  * Request of SignUp.
@@ -252,6 +254,14 @@ export type LogInResponse = Message<"greenroom.auth.v1.LogInResponse"> & {
      */
     value: SignedIn;
     case: "signedIn";
+  } | {
+    /**
+     * The password was right and the account has a second factor: CompleteMfaChallenge goes on.
+     *
+     * @generated from field: greenroom.auth.v1.MfaChallenge mfa_challenge = 2;
+     */
+    value: MfaChallenge;
+    case: "mfaChallenge";
   } | { case: undefined; value?: undefined };
 };
 
@@ -261,41 +271,6 @@ export type LogInResponse = Message<"greenroom.auth.v1.LogInResponse"> & {
  */
 export const LogInResponseSchema: GenMessage<LogInResponse> = /*@__PURE__*/
   messageDesc(file_greenroom_auth_v1_auth_service, 7);
-
-/**
- * An open session and its tokens.
- *
- * @generated from message greenroom.auth.v1.SignedIn
- */
-export type SignedIn = Message<"greenroom.auth.v1.SignedIn"> & {
-  /**
-   * The session.
-   *
-   * @generated from field: greenroom.auth.v1.Session session = 1;
-   */
-  session?: Session | undefined;
-
-  /**
-   * The tokens.
-   *
-   * @generated from field: greenroom.auth.v1.TokenPair tokens = 2;
-   */
-  tokens?: TokenPair | undefined;
-
-  /**
-   * Whose session it is.
-   *
-   * @generated from field: greenroom.auth.v1.User user = 3;
-   */
-  user?: User | undefined;
-};
-
-/**
- * Describes the message greenroom.auth.v1.SignedIn.
- * Use `create(SignedInSchema)` to create a new message.
- */
-export const SignedInSchema: GenMessage<SignedIn> = /*@__PURE__*/
-  messageDesc(file_greenroom_auth_v1_auth_service, 8);
 
 /**
  * Request of RefreshToken.
@@ -316,7 +291,7 @@ export type RefreshTokenRequest = Message<"greenroom.auth.v1.RefreshTokenRequest
  * Use `create(RefreshTokenRequestSchema)` to create a new message.
  */
 export const RefreshTokenRequestSchema: GenMessage<RefreshTokenRequest> = /*@__PURE__*/
-  messageDesc(file_greenroom_auth_v1_auth_service, 9);
+  messageDesc(file_greenroom_auth_v1_auth_service, 8);
 
 /**
  * Response of RefreshToken.
@@ -337,7 +312,7 @@ export type RefreshTokenResponse = Message<"greenroom.auth.v1.RefreshTokenRespon
  * Use `create(RefreshTokenResponseSchema)` to create a new message.
  */
 export const RefreshTokenResponseSchema: GenMessage<RefreshTokenResponse> = /*@__PURE__*/
-  messageDesc(file_greenroom_auth_v1_auth_service, 10);
+  messageDesc(file_greenroom_auth_v1_auth_service, 9);
 
 /**
  * Request of LogOut.
@@ -352,7 +327,7 @@ export type LogOutRequest = Message<"greenroom.auth.v1.LogOutRequest"> & {
  * Use `create(LogOutRequestSchema)` to create a new message.
  */
 export const LogOutRequestSchema: GenMessage<LogOutRequest> = /*@__PURE__*/
-  messageDesc(file_greenroom_auth_v1_auth_service, 11);
+  messageDesc(file_greenroom_auth_v1_auth_service, 10);
 
 /**
  * Response of LogOut.
@@ -367,7 +342,7 @@ export type LogOutResponse = Message<"greenroom.auth.v1.LogOutResponse"> & {
  * Use `create(LogOutResponseSchema)` to create a new message.
  */
 export const LogOutResponseSchema: GenMessage<LogOutResponse> = /*@__PURE__*/
-  messageDesc(file_greenroom_auth_v1_auth_service, 12);
+  messageDesc(file_greenroom_auth_v1_auth_service, 11);
 
 /**
  * Request of GetMe.
@@ -382,7 +357,7 @@ export type GetMeRequest = Message<"greenroom.auth.v1.GetMeRequest"> & {
  * Use `create(GetMeRequestSchema)` to create a new message.
  */
 export const GetMeRequestSchema: GenMessage<GetMeRequest> = /*@__PURE__*/
-  messageDesc(file_greenroom_auth_v1_auth_service, 13);
+  messageDesc(file_greenroom_auth_v1_auth_service, 12);
 
 /**
  * Response of GetMe.
@@ -403,7 +378,7 @@ export type GetMeResponse = Message<"greenroom.auth.v1.GetMeResponse"> & {
  * Use `create(GetMeResponseSchema)` to create a new message.
  */
 export const GetMeResponseSchema: GenMessage<GetMeResponse> = /*@__PURE__*/
-  messageDesc(file_greenroom_auth_v1_auth_service, 14);
+  messageDesc(file_greenroom_auth_v1_auth_service, 13);
 
 /**
  * Request of GetJwks.
@@ -418,7 +393,7 @@ export type GetJwksRequest = Message<"greenroom.auth.v1.GetJwksRequest"> & {
  * Use `create(GetJwksRequestSchema)` to create a new message.
  */
 export const GetJwksRequestSchema: GenMessage<GetJwksRequest> = /*@__PURE__*/
-  messageDesc(file_greenroom_auth_v1_auth_service, 15);
+  messageDesc(file_greenroom_auth_v1_auth_service, 14);
 
 /**
  * Response of GetJwks: a JWK set.
@@ -439,7 +414,7 @@ export type GetJwksResponse = Message<"greenroom.auth.v1.GetJwksResponse"> & {
  * Use `create(GetJwksResponseSchema)` to create a new message.
  */
 export const GetJwksResponseSchema: GenMessage<GetJwksResponse> = /*@__PURE__*/
-  messageDesc(file_greenroom_auth_v1_auth_service, 16);
+  messageDesc(file_greenroom_auth_v1_auth_service, 15);
 
 /**
  * A public key (RFC 7517, RFC 8037).
@@ -495,7 +470,7 @@ export type JsonWebKey = Message<"greenroom.auth.v1.JsonWebKey"> & {
  * Use `create(JsonWebKeySchema)` to create a new message.
  */
 export const JsonWebKeySchema: GenMessage<JsonWebKey> = /*@__PURE__*/
-  messageDesc(file_greenroom_auth_v1_auth_service, 17);
+  messageDesc(file_greenroom_auth_v1_auth_service, 16);
 
 /**
  * The ways in and out.

@@ -1,17 +1,16 @@
-"""The auth services: they translate between messages and use cases, and decide nothing."""
+"""AuthService: the ways in and out."""
 
 from greenroom.auth.v1 import auth_service_pb2 as pb
-from greenroom.auth.v1 import session_service_pb2 as session_pb
-from server.auth import convert
-from server.auth.issuing import TokenIssuer
+from server.auth.convert.accounts import me_to_bytes, sign_up_from_pb
+from server.auth.convert.sessions import keys_to_pb
+from server.auth.convert.sign_in import device_of, identifier_from_pb, outcome_to_pb, tokens_to_pb
 from server.auth.keys import SigningKeys
 from server.auth.me_cache import MeCache
-from server.auth.outbox import Outbox
 from server.auth.passwords import Passwords
 from server.auth.usecases import log_in, registration, sessions, users
 from server.auth.usecases.registration import SignUpDesk
+from server.auth.usecases.signing_in import SignInDesk
 from server.core.errors import Refused
-from server.core.pagination import Pages
 from server.wire.call import Call
 
 
@@ -22,22 +21,20 @@ class AuthServicer:
         self,
         *,
         desk: SignUpDesk,
+        sign_in: SignInDesk,
         passwords: Passwords,
-        issuer: TokenIssuer,
-        outbox: Outbox,
         keys: SigningKeys,
         me: MeCache,
     ) -> None:
         self._desk = desk
+        self._sign_in = sign_in
         self._passwords = passwords
-        self._issuer = issuer
-        self._outbox = outbox
         self._keys = keys
         self._me = me
 
     async def SignUp(self, request: pb.SignUpRequest, call: Call) -> pb.SignUpResponse:
         """Hashes the password whatever comes of it, then opens the sign-up."""
-        wanted = convert.sign_up_from_pb(request)
+        wanted = sign_up_from_pb(request)
         known = (wanted.folded_email, wanted.display_name)
         hashed = await self._passwords.accept(request.password, known)
         email = await call.run(
@@ -59,10 +56,10 @@ class AuthServicer:
     async def LogIn(self, request: pb.LogInRequest, call: Call) -> pb.LogInResponse | Refused:
         """Counts the try, checks the password outside of any transaction, opens the session."""
         self._passwords.check_room()
-        who = convert.identifier_from_pb(request)
-        device = convert.device_of(call, request.device_name)
+        who = identifier_from_pb(request)
+        device = device_of(call, request.device_name)
         begun = await call.run(
-            lambda unit: log_in.begin_log_in(unit, who, device, keyring=self._desk.keyring)
+            lambda unit: log_in.begin_log_in(unit, who, device, keyring=self._sign_in.keyring)
         )
         if isinstance(begun, Refused):
             return begun
@@ -70,20 +67,18 @@ class AuthServicer:
             request.password, begun.password_hash, begun.algorithm
         )
         ended = await call.run(
-            lambda unit: log_in.complete_log_in(unit, begun, verdict, device, issuer=self._issuer)
+            lambda unit: log_in.complete_log_in(unit, begun, verdict, device, desk=self._sign_in)
         )
-        return ended if isinstance(ended, Refused) else convert.signed_in_to_pb(ended)
+        return ended if isinstance(ended, Refused) else outcome_to_pb(ended, pb.LogInResponse())
 
     def RefreshToken(
         self, request: pb.RefreshTokenRequest, call: Call
     ) -> pb.RefreshTokenResponse | Refused:
         """Trades a refresh token for a new pair."""
-        tokens = sessions.refresh_tokens(
-            call.unit, request.refresh_token, issuer=self._issuer, outbox=self._outbox
-        )
+        tokens = sessions.refresh_tokens(call.unit, request.refresh_token, desk=self._sign_in)
         if isinstance(tokens, Refused):
             return tokens
-        return pb.RefreshTokenResponse(tokens=convert.tokens_to_pb(tokens))
+        return pb.RefreshTokenResponse(tokens=tokens_to_pb(tokens))
 
     def LogOut(self, request: pb.LogOutRequest, call: Call) -> pb.LogOutResponse:
         """Ends the session of the calling token."""
@@ -97,36 +92,10 @@ class AuthServicer:
         if kept is not None:
             return kept
         mark = self._me.begin()
-        encoded = convert.me_to_bytes(await call.run(users.get_me, write=False))
+        encoded = me_to_bytes(await call.run(users.get_me, write=False))
         self._me.put(user_id, encoded, mark)
         return encoded
 
     async def GetJwks(self, request: pb.GetJwksRequest, call: Call) -> pb.GetJwksResponse:
         """The published keys."""
-        return convert.keys_to_pb(self._keys.published(call.clock.now()))
-
-
-class SessionServicer:
-    """greenroom.auth.v1.SessionService."""
-
-    def __init__(self, pages: Pages) -> None:
-        self._pages = pages
-
-    def ListSessions(
-        self, request: session_pb.ListSessionsRequest, call: Call
-    ) -> session_pb.ListSessionsResponse:
-        """One page of the caller's open sessions."""
-        page = sessions.list_sessions(
-            call.unit,
-            self._pages,
-            page_size=request.page_size,
-            page_token=request.page_token,
-        )
-        return convert.sessions_to_pb(page, call.caller.session_id)
-
-    def RevokeSession(
-        self, request: session_pb.RevokeSessionRequest, call: Call
-    ) -> session_pb.RevokeSessionResponse:
-        """Ends one session."""
-        sessions.revoke_session(call.unit, request.session_id)
-        return session_pb.RevokeSessionResponse()
+        return keys_to_pb(self._keys.published(call.clock.now()))

@@ -1,0 +1,47 @@
+"""The audit log and its chain."""
+
+from peewee import (
+    BigIntegerField,
+    IntegerField,
+    TextField,
+)
+
+from server.core.db import Model, TimestampField
+
+
+class AuditEvent(Model):
+    """What happened. ``seq``, ``prev_hash`` and ``hash`` come when the row is sealed.
+
+    ``metadata`` is JSON, kept as the very text that is hashed.
+    """
+
+    id = TextField(primary_key=True)
+    create_time = TimestampField()
+    actor_kind = TextField()
+    actor_id = TextField(null=True)
+    session_id = TextField(null=True)
+    action = TextField()
+    resource = TextField(default="")
+    result = TextField()
+    ip = TextField(default="")
+    user_agent = TextField(default="")
+    request_id = TextField(default="")
+    method = TextField(default="")
+    metadata = TextField(default="{}")
+    seq = BigIntegerField(null=True)
+    prev_hash = TextField(null=True)
+    hash = TextField(null=True)
+
+    class Meta:
+        table_name = "audit_events"
+
+
+class AuditChain(Model):
+    """The last link of the chain: one row."""
+
+    id = IntegerField(primary_key=True)
+    seq = BigIntegerField()
+    hash = TextField()
+
+    class Meta:
+        table_name = "audit_chain"

@@ -1,0 +1,97 @@
+"""How every way in ends: with an open session, or with the demand for a second factor.
+
+Password, one-time code, provider and passkey each prove who somebody is in a way of their own; what
+follows from the proof is decided here, once.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from server.auth import audit_actions as actions
+from server.auth.events import LoggedIn, UserChanged
+from server.auth.issuing import Device, IssuedTokens, TokenIssuer, hash_of
+from server.auth.models import RefreshToken, Session, User
+from server.auth.outbox import Outbox
+from server.auth.rules import LONGEST_USER_AGENT
+from server.auth.usecases.users import UserView, view_of
+from server.core.ids import new_id
+from server.core.sealing import Keyring
+from server.core.unit import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class SignInDesk:
+    """What signing in needs beside the unit."""
+
+    issuer: TokenIssuer
+    keyring: Keyring
+    outbox: Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class SignedInUser:
+    """An opened session, its tokens and its user."""
+
+    session: Session
+    tokens: IssuedTokens
+    user: UserView
+
+
+@dataclass(frozen=True, slots=True)
+class SecondFactorNeeded:
+    """The first factor was proven; ``methods`` are the kinds of second factor to choose from."""
+
+    challenge_token: str
+    methods: tuple[str, ...]
+    expires: datetime
+
+
+SignInOutcome = SignedInUser | SecondFactorNeeded
+
+
+def finish_sign_in(
+    unit: Unit, user: User, device: Device, *, desk: SignInDesk, method: str
+) -> SignInOutcome:
+    """What comes of a proven factor. The caller has made sure that the account may act.
+
+    ``method`` names the factor as sessions remember it (``password``, ``otp``, ``passkey`` or the
+    name of a provider).
+    """
+    user.last_login_at = unit.now
+    user.save()
+    session, tokens = open_session(unit, user, device, desk=desk, methods=[method])
+    unit.audit(actions.LOG_IN, resource=f"sessions/{session.id}", actor_id=user.id, by=method)
+    unit.emit(LoggedIn(user_id=user.id, session_id=session.id))
+    unit.emit(UserChanged(user_id=user.id))
+    return SignedInUser(session, tokens, view_of(user))
+
+
+def open_session(
+    unit: Unit, user: User, device: Device, *, desk: SignInDesk, methods: list[str]
+) -> tuple[Session, IssuedTokens]:
+    """Opens a session for a user who has proven who they are, with the first token of its
+    family."""
+    issuer = desk.issuer
+    lifetimes = issuer.lifetimes
+    absolute_end = unit.now + lifetimes.absolute
+    session = Session(
+        user=user.id,
+        device_info=device.name,
+        ip=device.address,
+        user_agent=device.user_agent[:LONGEST_USER_AGENT],
+        expires_at=lifetimes.session_end(unit.now, absolute_end),
+        absolute_expires_at=absolute_end,
+        last_active_at=unit.now.replace(second=0, microsecond=0),
+        refresh_token_family=new_id(),
+        auth_methods=methods,
+    )
+    secret = issuer.new_refresh_secret()
+    tokens = issuer.tokens_of(session, secret, session.expires_at, unit.now)
+    session.save(force_insert=True)
+    RefreshToken.create(
+        session=session.id,
+        family=session.refresh_token_family,
+        token_hash=hash_of(secret),
+        expires_at=session.expires_at,
+    )
+    return session, tokens
