@@ -18,6 +18,7 @@ from bench.figures import Figure, middle, table, write_json
 from bench.h2load import h2load
 from bench.processes import Child, load, load_arguments, running, wait_until
 from bench.system import System, served
+from bench.wire_format import send_requests
 from greenroom.chat.v1 import message_service_pb2
 
 GET_ME = "/greenroom.auth.v1.AuthService/GetMe"
@@ -27,7 +28,12 @@ WATCH_EVENTS = "/greenroom.chat.v1.EventService/WatchEvents"
 GET_ME_BYTES = 190
 """About the size of the reply of GetMe, and of what the bare server echoes."""
 PAGE_BYTES = 13_000
+SENT_BYTES = 200
+"""About the size of the reply of SendMessage."""
+SENT_TEXT_BYTES = 100
 EVENT_BYTES = 330
+BARE_EVENTS = 60_000
+"""How many events of that size the bare server writes, one a reply, over all streams of a run."""
 IN_FLIGHT = 64
 IDLE_STREAMS = 2_000
 
@@ -64,9 +70,7 @@ def _unary(name: str, path: str, reply_bytes: int, request: Callable[[System], b
                 really = system.served(path) - counted
                 if really < run["calls"]:
                     raise RuntimeError(f"{name}: {run['calls']} replies, but {really:.0f} were OK")
-                run["bare_per_second"] = echo["per_second"]
-                run["ratio_to_bare"] = run["per_second"] / echo["per_second"]
-                runs.append(run)
+                runs.append(_beside(run, echo))
         return [_figure(name, system, target, runs)]
 
     return measure
@@ -74,10 +78,31 @@ def _unary(name: str, path: str, reply_bytes: int, request: Callable[[System], b
 
 def send_message(system: System, target: str, options: Options) -> list[Figure]:
     """Durable sends, 64 in flight, each with its own client id, over four channels."""
-    runs = [
-        _timed(system.child, lambda: _sends(system, target, options)) for _ in range(options.runs)
-    ]
+    request = next(send_requests(system.channels, SENT_TEXT_BYTES)).hex()
+    runs = []
+    with _bare(SENT_BYTES) as (_child, bare):
+        for _ in range(options.runs):
+            # The same load program on both sides: h2load cannot give each request an id of its own.
+            echo = load(
+                "unary",
+                target=bare,
+                path="/bare.Bare/Echo",
+                body=request,
+                seconds=options.seconds,
+                in_flight=IN_FLIGHT,
+            )
+            run = _timed(system.child, lambda: _sends(system, target, options))
+            runs.append(_beside(run, echo))
     return [_figure("send_message", system, target, runs)]
+
+
+def _beside(run: dict[str, Any], bare: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a run with those of the bare server just before it."""
+    return {
+        **run,
+        "bare_per_second": bare["per_second"],
+        "ratio_to_bare": run["per_second"] / bare["per_second"],
+    }
 
 
 def _sends(system: System, target: str, options: Options) -> dict[str, Any]:
@@ -108,19 +133,26 @@ def _fan_out(subscribers: int) -> Measure:
             connections=max(4, subscribers // 50),
         )
         runs = []
-        for _ in range(options.runs):
-            with running(arguments) as watchers:
-                if watchers.line() != "ready":
-                    raise RuntimeError("the watchers did not come up")
-                runs.append(_one_fan_out(system, target, options, watchers, subscribers))
+        with _bare(SENT_BYTES) as (_child, bare):
+            for _ in range(options.runs):
+                stream = load(
+                    "drain",
+                    target=bare,
+                    path="/bare.Bare/Stream",
+                    body=str(BARE_EVENTS // subscribers).encode().hex(),
+                    streams=subscribers,
+                    connections=max(4, subscribers // 50),
+                )
+                with running(arguments) as watchers:
+                    if watchers.line() != "ready":
+                        raise RuntimeError("the watchers did not come up")
+                    runs.append(_beside(_one_fan_out(system, target, options, watchers), stream))
         return [_figure(f"fanout_{subscribers}", system, target, runs)]
 
     return measure
 
 
-def _one_fan_out(
-    system: System, target: str, options: Options, watchers: Child, subscribers: int
-) -> dict[str, Any]:
+def _one_fan_out(system: System, target: str, options: Options, watchers: Child) -> dict[str, Any]:
     before = system.child.cpu_seconds()
     watchers.say()
     sent = _sends(system, target, options)

@@ -1,7 +1,8 @@
 """Load programs, each a process of its own: they print one JSON object and end.
 
 ``unary``: one encoded request again and again. ``send``: SendMessage with a new client id each
-time. ``watch``: open streams that count the events that arrive.
+time. ``watch``: open streams that count the events that arrive. ``drain``: streams that end by
+themselves, read to their end.
 """
 
 import argparse
@@ -120,10 +121,39 @@ async def watch(options: argparse.Namespace) -> dict[str, Any]:
     return {"events": events, "seconds": elapsed, "per_second": events / elapsed}
 
 
+async def drain(options: argparse.Namespace) -> dict[str, Any]:
+    """Opens ``streams`` streams and counts their messages until all have ended."""
+    messages = ended = 0
+    finished = asyncio.get_running_loop().create_future()
+
+    def on_message(_raw: bytes) -> None:
+        nonlocal messages
+        messages += 1
+
+    def on_end(_stream: int) -> None:
+        nonlocal ended
+        ended += 1
+        if ended == options.streams:
+            finished.set_result(None)
+
+    connections = [
+        await connect(options.target, options.path, options.token, on_end, on_message)
+        for _ in range(options.connections)
+    ]
+    began = time.perf_counter()
+    for number in range(options.streams):
+        connections[number % len(connections)].call(bytes.fromhex(options.body))
+    await asyncio.wait_for(finished, options.seconds + 60)
+    elapsed = time.perf_counter() - began
+    for connection in connections:
+        connection.close()
+    return {"events": messages, "seconds": elapsed, "per_second": messages / elapsed}
+
+
 def main() -> None:
     """Runs one program."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("program", choices=["unary", "send", "watch"])
+    parser.add_argument("program", choices=["unary", "send", "watch", "drain"])
     parser.add_argument("--target", required=True)
     parser.add_argument("--path", required=True)
     parser.add_argument("--token", default="")
@@ -135,7 +165,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--connections", type=int, default=4)
     options = parser.parse_args()
-    program = {"unary": unary, "send": send, "watch": watch}[options.program]
+    program = {"unary": unary, "send": send, "watch": watch, "drain": drain}[options.program]
     print(json.dumps(uvloop.run(program(options))), flush=True)
 
 

@@ -21,9 +21,18 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     )
 
 
-def _literal(name: str, value: str) -> bytes:
-    """A header field that touches no table (RFC 7541, 6.2.2)."""
-    return b"\0" + _string(name) + _string(value)
+_FIRST_DYNAMIC = 62
+"""Index of the newest entry of the dynamic table (RFC 7541, 2.3.3)."""
+
+
+def _remembered(name: str, value: str) -> bytes:
+    """A header field that the peer puts into its table (RFC 7541, 6.2.1)."""
+    return b"\x40" + _string(name) + _string(value)
+
+
+def _recalled(count: int) -> bytes:
+    """The ``count`` fields that were put there last, in their order (RFC 7541, 6.1)."""
+    return bytes(0x80 | _FIRST_DYNAMIC + age for age in reversed(range(count)))
 
 
 def _string(text: str) -> bytes:
@@ -58,7 +67,9 @@ class Connection(asyncio.Protocol):
         ]
         if token:
             fields.append(("authorization", f"Bearer {token}"))
-        self._block = b"".join(_literal(*field) for field in fields)
+        # As real clients do: spelled out once a connection, a byte for each field from then on.
+        self._first_block = b"".join(_remembered(*field) for field in fields)
+        self._block = _recalled(len(fields))
         self._on_end = on_end
         self._on_message = on_message
         self._next = 1
@@ -82,11 +93,10 @@ class Connection(asyncio.Protocol):
     def call(self, message: bytes) -> int:
         """Sends a request of one message; the number of its stream."""
         stream, self._next = self._next, self._next + 2
+        block = self._first_block if stream == 1 else self._block
         body = b"\0" + len(message).to_bytes(4, "big") + message
         assert self._transport is not None
-        self._transport.write(
-            _frame(_HEADERS, 4, stream, self._block) + _frame(_DATA, 1, stream, body)
-        )
+        self._transport.write(_frame(_HEADERS, 4, stream, block) + _frame(_DATA, 1, stream, body))
         return stream
 
     def data_received(self, data: bytes) -> None:
