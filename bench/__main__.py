@@ -10,9 +10,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench import hashing
 from bench.envoy import in_front_of
 from bench.figures import Figure, middle, table, write_json
 from bench.h2load import h2load
@@ -206,10 +208,21 @@ def _page_request(system: System) -> bytes:
     ).SerializeToString()
 
 
+def _named(name: str, runs: Callable[[System, str, Options], list[dict[str, Any]]]) -> Measure:
+    return lambda system, target, options: [
+        _figure(name, system, target, runs(system, target, options))
+    ]
+
+
 FIGURES: dict[str, Measure] = {
     "idle_stream": idle_stream,
     "get_me": _unary("get_me", GET_ME, GET_ME_BYTES, lambda _system: b""),
     "send_message": send_message,
+    "log_in": _named("log_in", hashing.log_in),
+    "get_me_beside_log_ins": _named(
+        "get_me_beside_log_ins", partial(hashing.get_me_beside_log_ins, path=GET_ME)
+    ),
+    "log_in_refused": _named("log_in_refused", hashing.refused_log_in),
     "list_messages": _unary("list_messages", LIST_MESSAGES, PAGE_BYTES, _page_request),
     "fanout_1": _fan_out(1),
     "fanout_100": _fan_out(100),

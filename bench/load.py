@@ -74,8 +74,8 @@ async def flood(options: argparse.Namespace, requests: Iterator[bytes]) -> dict[
 
 
 async def unary(options: argparse.Namespace) -> dict[str, Any]:
-    """The same request again and again."""
-    return await flood(options, itertools.repeat(bytes.fromhex(options.body)))
+    """The same request, or the same few in turn, again and again."""
+    return await flood(options, itertools.cycle(bytes.fromhex(body) for body in options.body))
 
 
 async def send(options: argparse.Namespace) -> dict[str, Any]:
@@ -101,7 +101,7 @@ async def watch(options: argparse.Namespace) -> dict[str, Any]:
         for _ in range(options.connections)
     ]
     for number in range(options.streams):
-        connections[number % len(connections)].call(bytes.fromhex(options.body))
+        connections[number % len(connections)].call(bytes.fromhex("".join(options.body)))
     # Each stream says once that it has caught up.
     until = time.monotonic() + 60
     while replies < options.streams:
@@ -142,7 +142,7 @@ async def drain(options: argparse.Namespace) -> dict[str, Any]:
     ]
     began = time.perf_counter()
     for number in range(options.streams):
-        connections[number % len(connections)].call(bytes.fromhex(options.body))
+        connections[number % len(connections)].call(bytes.fromhex("".join(options.body)))
     await asyncio.wait_for(finished, options.seconds + 60)
     elapsed = time.perf_counter() - began
     for connection in connections:
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--target", required=True)
     parser.add_argument("--path", required=True)
     parser.add_argument("--token", default="")
-    parser.add_argument("--body", default="")
+    parser.add_argument("--body", action="append", default=[])
     parser.add_argument("--channel", action="append", default=[])
     parser.add_argument("--text-bytes", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=3)

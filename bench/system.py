@@ -20,6 +20,9 @@ from greenroom.auth.v1 import user_pb2
 from greenroom.chat.v1 import channel_service_pb2 as channel_pb
 from greenroom.chat.v1 import channel_service_pb2_grpc as channel_grpc
 
+PEOPLE = 6
+BCRYPT_COST = 12
+HASH_QUEUE = 16
 PASSWORD = "a password for benchmarks only"
 LIMITS = ("ADDRESS", "READ", "WRITE", "LOGIN", "MAIL", "CHAT", "EPHEMERAL", "STREAM")
 
@@ -58,7 +61,8 @@ def served(db: str, database_url: str = "") -> Iterator[System]:
             "STATE_DIR": folder,
             "GRPC_PORT": str(grpc_port),
             "METRICS_PORT": str(metrics_port),
-            "BCRYPT_COST": "4",
+            "BCRYPT_COST": str(BCRYPT_COST),
+            "HASH_QUEUE": str(HASH_QUEUE),
             "UNARY_LIMIT": "5000",
             "ACCESS_TOKEN_SECONDS": "86400",
             **{f"LIMIT_{name}": "off" for name in LIMITS},
@@ -86,7 +90,7 @@ async def _populate(system: System, mail: Path, log: Path) -> None:
                 await channel.channel_ready()
         except TimeoutError:
             raise RuntimeError(log.read_text()[-2000:]) from None
-        people = [await _person(channel, mail, number) for number in range(6)]
+        people = [await _person(channel, mail, number) for number in range(PEOPLE)]
         system.token, system.other_token = people[0][1], people[1][1]
         channels = channel_grpc.ChannelServiceStub(channel)
         for user_id, _token in people[1:5]:

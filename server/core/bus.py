@@ -46,24 +46,19 @@ class Topics:
     """The listeners of one process, by topic. Used on the loop's thread only."""
 
     def __init__(self) -> None:
-        self._listeners: defaultdict[str, list[Listener]] = defaultdict(list)
+        self._listeners: defaultdict[str, dict[object, Listener]] = defaultdict(dict)
 
-    def add(self, topic: str, listener: Listener) -> bool:
-        """True when it is the first of its topic."""
-        listeners = self._listeners[topic]
-        listeners.append(listener)
-        return len(listeners) == 1
+    def add(self, topic: str, listener: Listener) -> Unsubscribe:
+        """Returns what removes this subscription, and no other of the same listener."""
+        ticket = object()
+        self._listeners[topic][ticket] = listener
 
-    def remove(self, topic: str, listener: Listener) -> bool:
-        """True when it was the last of its topic."""
-        listeners = self._listeners.get(topic)
-        if listeners is None or listener not in listeners:
-            return False
-        listeners.remove(listener)
-        if listeners:
-            return False
-        del self._listeners[topic]
-        return True
+        def remove() -> None:
+            listeners = self._listeners.get(topic)
+            if listeners and listeners.pop(ticket, None) is not None and not listeners:
+                del self._listeners[topic]
+
+        return remove
 
     @property
     def names(self) -> list[str]:
@@ -72,7 +67,7 @@ class Topics:
 
     def deliver(self, topic: str, payload: bytes) -> None:
         """Calls the listeners of a topic; the exception of one is logged and stops no other."""
-        for listener in tuple(self._listeners.get(topic, ())):
+        for listener in tuple(self._listeners.get(topic, {}).values()):
             try:
                 listener(payload)
             except Exception:
@@ -116,12 +111,7 @@ class MemoryBus:
 
     def subscribe(self, topic: str, listener: Listener) -> Unsubscribe:
         """Has ``listener`` called with every payload of the topic from now on."""
-        self._topics.add(topic, listener)
-
-        def unsubscribe() -> None:
-            self._topics.remove(topic, listener)
-
-        return unsubscribe
+        return self._topics.add(topic, listener)
 
     def on_gap(self, listener: Callable[[], object]) -> None:
         """A process does not lose messages to itself."""
@@ -129,6 +119,8 @@ class MemoryBus:
     def _deliver(self) -> None:
         with self._lock:
             waiting, self._waiting = self._waiting, []
+        if self._closed:
+            return
         for topic, payload in waiting:
             self._topics.deliver(topic, payload)
 

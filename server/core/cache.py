@@ -6,7 +6,7 @@ from server.core.clock import Clock
 
 
 class EncodedCache:
-    """A bounded map of bytes with a time to live. Used on the loop's thread only.
+    """The most recently used bytes, with a time to live. Used on the loop's thread only.
 
     A value that was read from the database before a change and arrives after it must not be kept:
     :meth:`begin` gives a mark before the read, and :meth:`put` with a mark older than the last
@@ -30,6 +30,7 @@ class EncodedCache:
         if entry[0] <= self._now():
             del self._entries[key]
             return None
+        self._entries.move_to_end(key)
         return entry[1]
 
     def begin(self) -> int:
@@ -58,5 +59,6 @@ class EncodedCache:
     def clear(self) -> None:
         """Forgets everything, for instance after the bus may have lost an invalidation."""
         self._entries.clear()
+        self._dropped.clear()
         self._turn += 1
         self._floor = self._turn

@@ -47,10 +47,10 @@ class HashPool:
         """
         if self._in_flight >= self._limit:
             raise HashingBusy(retry_after=2.0)
-        self._in_flight += 1
-        self.started += 1
         loop = asyncio.get_running_loop()
         running = self._threads.submit(function, *arguments)
+        self._in_flight += 1
+        self.started += 1
 
         def ended(_future: object) -> None:
             # The loop may be closed when a hash outlives its server.

@@ -1,6 +1,6 @@
 """The rows behind the jobs: every statement that touches the tables ``jobs`` and ``job_schedules``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -43,28 +43,37 @@ def insert(unit: Unit, kind: str, arguments: str, run_at: datetime, key: str | N
     )
 
 
-_DUE = "(state = 'READY' AND run_at <= ?) OR (state = 'RUNNING' AND lease_until <= ?)"
+_ABANDONED = "state = 'RUNNING' AND lease_until <= ?"
+_READY = "state = 'READY' AND run_at <= ?"
 
 
-def any_due(_unit: Unit, now: datetime) -> bool:
-    """Whether a claim would find something; a read, so that an idle queue writes nothing."""
-    moment = microseconds(now)
-    row = _execute(f"SELECT 1 FROM jobs WHERE {_DUE} LIMIT 1", moment, moment).fetchone()
-    return row is not None
+def _first_due(now: datetime, kinds: Collection[str], lock: str = "") -> Any:
+    """Id and kind of a job to take: first what another runner has left, then by ``run_at``.
 
-
-def claim(unit: Unit, kinds: Sequence[str], leases: Mapping[str, datetime]) -> Claimed | None:
-    """Takes the job that has been due the longest, of a kind that is known here."""
-    now = microseconds(unit.now)
+    Two statements and not one with OR, so that each walks its index and sorts nothing.
+    """
     marks = ", ".join("?" for _ in kinds)
+    for condition in (_ABANDONED, _READY) if kinds else ():
+        found = _execute(
+            f"SELECT id, kind FROM jobs WHERE {condition} AND kind IN ({marks}) "
+            f"ORDER BY {'lease_until' if condition is _ABANDONED else 'run_at'}, id LIMIT 1 {lock}",
+            microseconds(now),
+            *kinds,
+        ).fetchone()
+        if found is not None:
+            return found
+    return None
+
+
+def any_due(_unit: Unit, now: datetime, kinds: Collection[str]) -> bool:
+    """Whether a claim would find something; a read, so that an idle queue writes nothing."""
+    return _first_due(now, kinds) is not None
+
+
+def claim(unit: Unit, leases: Mapping[str, datetime]) -> Claimed | None:
+    """Takes the job that has been due the longest, of a kind that ``leases`` names."""
     lock = "FOR UPDATE SKIP LOCKED" if database.obj.for_update else ""
-    found = _execute(
-        f"SELECT id, kind FROM jobs WHERE ({_DUE}) AND kind IN ({marks}) "
-        f"ORDER BY run_at, id LIMIT 1 {lock}",
-        now,
-        now,
-        *kinds,
-    ).fetchone()
+    found = _first_due(unit.now, leases, lock)
     if found is None:
         return None
     row = _execute(
@@ -72,7 +81,7 @@ def claim(unit: Unit, kinds: Sequence[str], leases: Mapping[str, datetime]) -> C
         "lease_until = ?, update_time = ? WHERE id = ? "
         "RETURNING id, kind, arguments, attempts, fence",
         microseconds(leases[found[1]]),
-        now,
+        microseconds(unit.now),
         found[0],
     ).fetchone()
     return Claimed(*row)

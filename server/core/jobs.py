@@ -3,6 +3,7 @@
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,6 +29,8 @@ FIRST_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 600.0
 KEEP_DONE = timedelta(days=7)
 """How long finished jobs stay, to be looked at."""
+NOTE_TRIES = 5
+"""How often a runner tries to store how a job ended before it leaves that to the lease."""
 POLL_SECONDS = 1.0
 """How late a job that another process enqueued is seen at the most."""
 
@@ -100,6 +103,8 @@ class Jobs:
         """Has a registered kind run at the times of a cron expression (UTC), once among all processes."""
         if not croniter.is_valid(cron):
             raise ValueError(f"not a cron expression: {cron!r}")
+        if kind not in self.kinds:
+            raise ValueError(f"no job is registered as {kind!r}")
         self.schedules[kind] = cron
 
     def enqueue(
@@ -136,6 +141,7 @@ class JobRunner:
         self._size = threads
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
+        self._ended = threading.Event()
         self._work = threading.Condition()
         self._hints = 0
         self._held: dict[str, Claimed] = {}
@@ -157,8 +163,12 @@ class JobRunner:
         self._stopping.set()
         with self._work:
             self._work.notify_all()
-        for thread in self._threads:
-            thread.join(seconds)
+        until = time.monotonic() + seconds
+        for thread in self._threads[: self._size]:
+            thread.join(max(0.0, until - time.monotonic()))
+        self._ended.set()  # Until here the leases of what still runs were kept.
+        for thread in self._threads[self._size :]:
+            thread.join(max(1.0, until - time.monotonic()))
 
     def run_pending(self) -> int:
         """Runs in the calling thread whatever is due; returns how many. For tests and commands."""
@@ -176,6 +186,10 @@ class JobRunner:
                 self.run_pending()
             except GreenroomError as error:
                 logger.warning("the job queue cannot be read at the moment: %s", error)
+                self._stopping.wait(POLL_SECONDS)
+            except Exception:
+                logger.exception("the job queue failed")
+                self._stopping.wait(POLL_SECONDS)
             with self._work:
                 if seen == self._hints and not self._stopping.is_set():
                     self._work.wait(POLL_SECONDS)
@@ -190,12 +204,14 @@ class JobRunner:
         if self._stopping.is_set():
             return None
         now = self._clock.now()
-        if not self._database.run_here(lambda unit: job_rows.any_due(unit, now), write=False):
-            return None
         kinds = self._jobs.kinds
+        if not self._database.run_here(
+            lambda unit: job_rows.any_due(unit, now, kinds), write=False
+        ):
+            return None
         return self._database.run_here(
             lambda unit: job_rows.claim(
-                unit, list(kinds), {kind: now + rule.lease for kind, rule in kinds.items()}
+                unit, {kind: unit.now + rule.lease for kind, rule in kinds.items()}
             ),
             write=True,
         )
@@ -204,6 +220,7 @@ class JobRunner:
         kind = self._jobs.kinds[claimed.kind]
         if claimed.attempts > kind.max_attempts:
             # The try before this one did not live to say how it ended.
+            logger.error("job %s (%s) is given up: every try died", claimed.id, claimed.kind)
             self._end(claimed, "DEAD", "the process ended in the middle of the last try")
             return
         with self._held_lock:
@@ -222,25 +239,35 @@ class JobRunner:
                 self._held.pop(claimed.id, None)
 
     def _fail(self, claimed: Claimed, kind: JobKind, error: Exception) -> None:
-        text = f"{type(error).__name__}: {error}"[:500]
+        text = _storable(f"{type(error).__name__}: {error}"[:500])
         if claimed.attempts >= kind.max_attempts:
             self._end(claimed, "DEAD", text)
             return
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (claimed.attempts - 1))
         again = self._clock.now() + timedelta(seconds=pause * random.uniform(0.75, 1.25))
-        self._database.run_here(
-            lambda unit: job_rows.release(unit, claimed.id, claimed.fence, again, text), write=True
-        )
+        self._note(lambda unit: job_rows.release(unit, claimed.id, claimed.fence, again, text))
+
+    def _note(self, work: Callable[[Unit], T]) -> T:
+        """Stores how a try ended. Were that given up at once, the whole job would be repeated."""
+        for _ in range(NOTE_TRIES - 1):
+            try:
+                return self._database.run_here(work, write=True)
+            except GreenroomError as error:
+                logger.warning("how a job ended cannot be stored yet: %s", error)
+                self._ended.wait(POLL_SECONDS)
+        return self._database.run_here(work, write=True)
 
     def _end(self, claimed: Claimed, state: str, text: str) -> None:
-        kept = self._database.run_here(
-            lambda unit: job_rows.end(unit, claimed.id, claimed.fence, state, text), write=True
-        )
+        kept = self._note(lambda unit: job_rows.end(unit, claimed.id, claimed.fence, state, text))
         if not kept:
             logger.warning("job %s (%s) ended after its lease was lost", claimed.id, claimed.kind)
 
     def _keep_leases(self) -> None:
-        while not self._stopping.wait(LEASE_SECONDS / 3):
+        shortest = min(
+            (kind.lease.total_seconds() for kind in self._jobs.kinds.values()),
+            default=LEASE_SECONDS,
+        )
+        while not self._ended.wait(shortest / 3):
             self.keep_leases()
         self._database.close_here()
 
@@ -257,7 +284,7 @@ class JobRunner:
                     ),
                     write=True,
                 )
-            except GreenroomError as error:
+            except Exception as error:
                 logger.warning("the lease of job %s could not be kept: %s", claimed.id, error)
 
     def _enqueue_due_schedules(self) -> None:
@@ -276,6 +303,11 @@ class JobRunner:
                     self._jobs.enqueue(unit, kind, {}, key=f"cron:{kind}")
 
             self._database.run_here(work, write=True)
+
+
+def _storable(text: str) -> str:
+    """``text`` without what PostgreSQL refuses: zero bytes and halves of characters."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def delete_done(run: JobRun) -> None:

@@ -7,6 +7,8 @@ from server.core.rates import Rate
 
 MOST_KEYS = 200_000
 """Keys that one process remembers; past it the longest unused are forgotten, which forgives them."""
+_TOLERANCE = 1e-6
+"""Seconds that rounding may add up to, when the monotonic clock has run for years."""
 
 
 class Counters(Protocol):
@@ -50,7 +52,7 @@ class MemoryCounters:
         idle_at = self._idle_at.pop(key, 0.0)
         base = idle_at if idle_at > now else now
         wait = base + cost * spacing - rate.burst * spacing - now
-        if wait > 1e-9:
+        if wait > _TOLERANCE:
             self._idle_at[key] = idle_at
             return wait
         self._idle_at[key] = base + cost * spacing
@@ -66,12 +68,12 @@ class MemoryCounters:
         """Nothing to let go of."""
 
     def _forget(self, now: float) -> None:
-        """Drops what is idle, and the longest unused tenth if that was not enough."""
+        """Drops what is idle, and the longest unused until a tenth is free: not soon again."""
         for key in [key for key, idle_at in self._idle_at.items() if idle_at <= now]:
             del self._idle_at[key]
-        if len(self._idle_at) > MOST_KEYS:
-            for key in list(self._idle_at)[: MOST_KEYS // 10]:
-                del self._idle_at[key]
+        excess = len(self._idle_at) - MOST_KEYS * 9 // 10
+        for key in list(self._idle_at)[: max(0, excess)]:
+            del self._idle_at[key]
 
 
 def open_counters(bus_url: str, clock: Clock) -> Counters:

@@ -1,10 +1,13 @@
 """Mails: a port with two ways out, SMTP and files."""
 
+import contextlib
 import os
 import re
 import smtplib
 import ssl
 import tempfile
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -38,17 +41,30 @@ class Mailer(Protocol):
 
 
 def _message(mail: Mail, sender: str) -> EmailMessage:
-    """The mail in the form of RFC 5322; the policy refuses line feeds in headers."""
+    """The mail in the form of RFC 5322, to exactly one address; ``ValueError`` if it cannot be."""
     message = EmailMessage(policy=SMTP)
     message["From"] = sender
-    message["To"] = mail.to
-    message["Subject"] = mail.subject
+    message["To"] = _printable(mail.to)
+    addresses = message["To"].addresses
+    if len(addresses) != 1 or addresses[0].addr_spec != mail.to:
+        raise ValueError("the recipient of a mail is not one plain address")
+    message["Subject"] = _printable(mail.subject)
     message["Date"] = datetime.now(UTC)
-    message["Message-ID"] = f"<{mail.message_id}@greenroom>"
+    message["Message-ID"] = f"<{_printable(mail.message_id)}@greenroom>"
     message.set_content(mail.text)
     if mail.html is not None:
         message.add_alternative(mail.html, subtype="html")
     return message
+
+
+def _printable(text: str) -> str:
+    """``text``, which becomes a header: Python's policy lets a line feed at its end through."""
+    if any(unicodedata.category(character) in _NOT_IN_HEADERS for character in text):
+        raise ValueError("a header of a mail must not hold control characters")
+    return text
+
+
+_NOT_IN_HEADERS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 class FileMailer:
@@ -60,14 +76,19 @@ class FileMailer:
 
     def send(self, mail: Mail) -> None:
         """Writes the file, readable by its owner only, under its name only when it is whole."""
+        content = _message(mail, self._sender).as_bytes()
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         recipient = re.sub(r"[^A-Za-z0-9@.+-]+", "_", mail.to)[:80]
-        name = f"{moment}-{recipient}-{mail.message_id[-8:]}.eml"
+        mark = re.sub(r"[^A-Za-z0-9]+", "_", mail.message_id[-8:])
         descriptor, temporary = tempfile.mkstemp(dir=self._directory, prefix=".mail.")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(_message(mail, self._sender).as_bytes())
-        Path(temporary).rename(self._directory / name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            Path(temporary).rename(self._directory / f"{moment}-{recipient}-{mark}.eml")
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
 
 class SmtpMailer:
@@ -91,15 +112,25 @@ class SmtpMailer:
                 server.starttls(context=ssl.create_default_context())
             if self._user:
                 server.login(self._user, self._password)
-            server.send_message(message)
+            server.send_message(message, to_addrs=[mail.to])
 
-    def _connected(self) -> smtplib.SMTP:
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[smtplib.SMTP]:
+        server: smtplib.SMTP
         if self._implicit_tls:
             context = ssl.create_default_context()
-            return smtplib.SMTP_SSL(
+            server = smtplib.SMTP_SSL(
                 self._host, self._port, timeout=TIMEOUT_SECONDS, context=context
             )
-        return smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
+        else:
+            server = smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
+        try:
+            yield server
+            # The mail is in safe hands: a server that takes leave badly must not get it again.
+            with contextlib.suppress(smtplib.SMTPException, OSError):
+                server.quit()
+        finally:
+            server.close()
 
 
 def open_mailer(settings: Settings) -> Mailer:

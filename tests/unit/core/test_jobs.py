@@ -95,7 +95,7 @@ def test_failures_are_tried_again_and_then_given_up(bench: Bench) -> None:
 def test_a_lost_lease_counts_for_nothing(bench: Bench) -> None:
     bench.write(lambda unit: unit.enqueue("note", {}))
     until = bench.clock.now() + timedelta(seconds=30)
-    claim = lambda unit: job_rows.claim(unit, ["note"], {"note": until})  # noqa: E731
+    claim = lambda unit: job_rows.claim(unit, {"note": until})  # noqa: E731
     first = bench.write(claim)
     assert bench.write(claim) is None
     bench.clock.advance(31)
