@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from server.core import rates
+from server.core import origins, rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,10 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in (part.strip() for part in text.split(",")) if word)
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    return tuple(origins.checked_origin(word) for word in _words(text))
+
+
 def _networks(text: str) -> tuple[str, ...]:
     return tuple(str(ip_network(word)) for word in _words(text))
 
@@ -118,6 +122,15 @@ FILE_OR_NOTHING = Form("the path of a file that exists, or nothing", _file_or_no
 PORT = whole(0, 65_535)
 BOOLEAN = Form("true or false", _boolean)
 WORDS = Form("words separated by commas", _words)
+DOMAIN_OR_NOTHING = Form(
+    "a domain in lower case such as example.com, or localhost, or nothing",
+    lambda text: origins.checked_domain(text) if text else "",
+)
+ORIGINS = Form(
+    "origins as browsers write them, such as https://example.com, separated by commas "
+    "(http:// for localhost only)",
+    _origins,
+)
 NETWORKS = Form("networks such as 10.0.0.0/8, separated by commas", _networks)
 RATE = Form(rates.ACCEPTED, _rate)
 DATABASE = Form(

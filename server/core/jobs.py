@@ -284,8 +284,8 @@ class JobRunner:
                     ),
                     write=True,
                 )
-            except Exception as error:
-                logger.warning("the lease of job %s could not be kept: %s", claimed.id, error)
+            except Exception:
+                logger.exception("the lease of job %s could not be kept", claimed.id)
 
     def _enqueue_due_schedules(self) -> None:
         now = self._clock.now()

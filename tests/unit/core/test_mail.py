@@ -16,7 +16,7 @@ def mail(to: str = "ada@example.com", subject: str = "Hello") -> Mail:
     return Mail(to=to, subject=subject, text="täxt", html="<p>täxt</p>", message_id="id-12345678")
 
 
-@pytest.mark.parametrize("to", ["ada@example.com", "../../etc/x@example.com", "a b/c@example.com"])
+@pytest.mark.parametrize("to", ["ada@example.com", "../../etc/x@example.com", "a+b/c@example.com"])
 def test_a_file_for_its_owner_in_its_folder(tmp_path: Path, to: str) -> None:
     folder = tmp_path / "mail"
     FileMailer(folder, "us@example.com").send(mail(to))
@@ -26,6 +26,13 @@ def test_a_file_for_its_owner_in_its_folder(tmp_path: Path, to: str) -> None:
     read = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
     body = read.get_body(("plain",))  # type: ignore[attr-defined]
     assert body.get_content().strip() == "täxt"
+
+
+@pytest.mark.parametrize("to", ["a b/c@example.com", "a@example.com, b@example.com", "nobody", ""])
+def test_a_mail_goes_to_one_plain_address(tmp_path: Path, to: str) -> None:
+    with pytest.raises(ValueError, match="one plain address"):
+        FileMailer(tmp_path, "us@example.com").send(mail(to))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("field", ["to", "subject"])
