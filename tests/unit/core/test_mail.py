@@ -28,7 +28,7 @@ def test_a_file_for_its_owner_in_its_folder(tmp_path: Path, to: str) -> None:
     assert body.get_content().strip() == "täxt"
 
 
-@pytest.mark.parametrize("to", ["a b/c@example.com", "a@example.com, b@example.com", "nobody", ""])
+@pytest.mark.parametrize("to", ["a b/c@example.com", "a@example.com, b@example.com", ""])
 def test_a_mail_goes_to_one_plain_address(tmp_path: Path, to: str) -> None:
     with pytest.raises(ValueError, match="one plain address"):
         FileMailer(tmp_path, "us@example.com").send(mail(to))
