@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: soak-crash help setup generate format lint types test test-unit test-rpc test-contract test-e2e check check-format \
+.PHONY: soak-crash soak-mfa soak-passwords help setup generate format lint types test test-unit test-rpc test-contract test-e2e check check-format \
 	check-breaking check-generated run console demo bench migrate migration lock clean anew
 
 help: ## list the targets
@@ -107,6 +107,12 @@ test-e2e: $(DEV) ## through Envoy: REST, gRPC-web, both clients, Chromium
 soak-crash: $(DEV) ## 100 kill -9 under chat load on each database (ARGS=--kills 1000 for more)
 	@for database in sqlite postgresql; do $(PY) -m tests.crash.run --kills 100 --database $$database $(ARGS) || exit 1; done
 
+soak-mfa: $(DEV) ## 1,000 rounds of 64 callers with one TOTP code, on each database (ROUNDS=100 for fewer)
+	MFA_ROUNDS=$(or $(ROUNDS),1000) pytest -q --timeout 3600 tests/rpc/auth/test_mfa_races.py -k one_code_one
+
+soak-passwords: $(DEV) ## 100,000 pairs of passwords that share 72 bytes or a NUL (PAIRS=1000 for fewer)
+	PASSWORD_PAIRS=$(or $(PAIRS),50000) pytest -q --timeout 7200 tests/unit/auth/test_legacy_hashes.py -k never_open
+
 # --- running ---------------------------------------------------------------------------------------
 
 run: $(RUNTIME) ## the server and Envoy, in the foreground (the settings are in .env.example)
@@ -118,7 +124,7 @@ console: ## build the web console (ARGS=--serve serves it on port 8081); needs n
 		npm ci --no-audit --no-fund --loglevel error --prefix clients/typescript
 	@npm run --silent --prefix clients/typescript console -- $(ARGS)
 
-demo: $(RUNTIME) ## a narrated tour of what `make run` serves
+demo: $(DEV) ## a narrated tour of what `make run` serves
 	@$(PY) clients/python/examples/demo.py $(ARGS)
 
 bench: $(DEV) ## figures beside a bare server (BENCH_JSON=file for JSON lines)

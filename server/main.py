@@ -109,6 +109,7 @@ async def start(
     auth_module = auth.build(parts)
     modules: list[Module] = [auth_module, chat.build(parts, directory=auth_module.directory)]
     auth_module.authenticator.on_revoked(streams.close_session)
+    auth_module.key_watch.on_withdrawn(streams.close_signed_by)
     parts.database.audit_sink = auth_module.audit_sink
     parts.database.job_sink = parts.jobs.enqueue
     parts.database.publisher = parts.events.publish

@@ -8,7 +8,7 @@ in a row of its own, so that dropping the newest rows shows as well.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -101,37 +101,46 @@ def link_hash(row: AuditEvent, seq: int, prev_hash: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ChainReport:
-    """What a walk along the chain found; ``problem`` is empty when every link holds."""
+    """What a walk along the chain found; ``problem`` is empty when every link holds. ``head`` is
+    the hash of the last row that holds, which stands for all rows up to it."""
 
     sealed: int
     unsealed: int
     problem: str = ""
+    head: str = field(default="", compare=False)
 
 
 def verify_chain(unit: Unit) -> ChainReport:
-    """Walks the chain from its first row to its head and stops at the first link that is broken."""
+    """Walks the chain from its first row to its head and stops at the first link that is broken.
+
+    To be run on one snapshot (``serializable``), or a sealer at work looks like a tampered head.
+    """
     seq, hashed = 0, ""
+    before = AuditEvent.select(AuditEvent.id).where(AuditEvent.seq < 1).first()
+    if before is not None:
+        return _report(unit, seq, f"row {before.id} stands before the first", hashed)
     while True:
         rows = list(
             AuditEvent.select().where(AuditEvent.seq > seq).order_by(AuditEvent.seq).limit(_BATCH)
         )
         for row in rows:
             if row.seq != seq + 1:
-                return _report(unit, seq, f"row {seq + 1} is missing")
+                return _report(unit, seq, f"row {seq + 1} is missing", hashed)
             if row.prev_hash != hashed or row.hash != link_hash(row, row.seq, hashed):
-                return _report(unit, seq, f"row {row.seq} ({row.id}) was changed or moved")
+                return _report(unit, seq, f"row {row.seq} ({row.id}) was changed or moved", hashed)
             seq, hashed = row.seq, row.hash
         if len(rows) < _BATCH:
             break
     head = AuditChain.get()
     if (head.seq, head.hash) != (seq, hashed):
-        return _report(unit, seq, f"the head of the chain is at {head.seq}, its last row at {seq}")
-    return _report(unit, seq, "")
+        text = f"the head of the chain is at {head.seq}, its last row at {seq}"
+        return _report(unit, seq, text, hashed)
+    return _report(unit, seq, "", hashed)
 
 
-def _report(unit: Unit, sealed: int, problem: str) -> ChainReport:
+def _report(unit: Unit, sealed: int, problem: str, head: str) -> ChainReport:
     unsealed = AuditEvent.select().where(AuditEvent.seq.is_null()).count()
-    return ChainReport(sealed, unsealed, problem)
+    return ChainReport(sealed, unsealed, problem, head)
 
 
 class AuditSealer:

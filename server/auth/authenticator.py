@@ -1,14 +1,14 @@
-"""Turns access tokens into callers, and forgets them the moment they are no longer good.
+"""Turns access tokens and keys into callers, and forgets them the moment they are no longer good.
 
-A token is verified and its session, roles and permissions are read when it is first seen. After
-that one look into a dictionary answers, until the token expires, its session ends, or the user's
-rights change. These arrive as events of this process, over the bus from others, and by a look into
+A token is verified and its session, roles and permissions are read when it is first seen; a key of
+a service likewise, where the key stands for its session. After that one look into a dictionary
+answers, until the token expires, its session or key ends, or the user's rights change. These arrive as events of this process, over the bus from others, and by a look into
 the database twice a second, which also heals a lost message.
 """
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,10 +16,11 @@ from typing import Any
 
 import orjson
 
-from server.auth.events import RightsChanged, SessionRevoked
-from server.auth.models import Session, User
-from server.auth.rules import may_act, session_open
-from server.auth.tokens import AccessClaims, AccessTokens
+from server.auth.events import ApiKeyRevoked, PrivilegeChanged, RightsChanged, SessionRevoked
+from server.auth.models import ApiKey, Session, User
+from server.auth.rules import is_api_key, may_act, may_come_back, session_open
+from server.auth.tokens import AccessClaims, AccessTokens, KeyUnknown
+from server.auth.usecases.api_keys import SERVICE, service_of, touch_api_keys
 from server.auth.usecases.users import rights_of
 from server.core.bus import Bus
 from server.core.caller import Caller
@@ -42,9 +43,13 @@ LOOK_BACK = timedelta(seconds=15)
 """How far back each look goes: a unit that began this long ago may have committed only now."""
 
 ACTIVITY_SECONDS = 60.0
-"""How often ``last_active_at`` is written, in one statement for all sessions seen since."""
+"""How often it is written when sessions, users and keys were last used, a few statements for all of
+them."""
 
 _TRIES = 3
+
+_PRIVILEGE = "privilege:"
+"""Stands before the id of a session that was raised or lowered, among those that ended."""
 
 
 @dataclass(slots=True)
@@ -68,10 +73,13 @@ class SessionAuthenticator:
         self._users: dict[str, _Sessions] = {}
         self._changes = 0
         self._seen: set[str] = set()
+        self._seen_keys: set[str] = set()
         self._listeners: list[Callable[[str], None]] = []
         self._user_listeners: list[Callable[[str], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._known_ends: dict[tuple[str, str], datetime] = {}
+        self.look_for_keys: Callable[[], Awaitable[object]] | None = None
+        """Finds keys that were added since; set where they lie in a folder."""
 
     def authenticate_cached(self, token: str) -> Caller | None:
         """The caller of a token that was verified before and is still good; ``None`` otherwise."""
@@ -81,23 +89,49 @@ class SessionAuthenticator:
         if caller.expires is None or caller.expires <= self._clock.now():
             self._forget_token(token, caller)
             return None
-        self._seen.add(caller.session_id)
+        self._see(caller)
         return caller
 
     async def authenticate(self, token: str) -> Caller:
-        """Verifies a token against the keys and its session; ``CredentialsInvalid`` when it is not,
-        or no longer, good."""
-        claims = self._tokens.verify(token)
+        """Verifies a token against the keys and its session, or a service's key against its row;
+        ``CredentialsInvalid`` when it is not, or no longer, good."""
         caller = None
         for _ in range(_TRIES):
             before = self._changes
-            caller = await self._database.run(lambda unit: caller_of(unit, claims), write=False)
+            find = await self._finder(token)
+            caller = await self._database.run(find, write=False)
             if self._remember(token, caller, before):
                 break
-            # Something ended while the rows were read: they may be older than that.
+            # Something ended while the rows were read: they may be older than that, and so may the
+            # signing key be.
         assert caller is not None
-        self._seen.add(caller.session_id)
+        self._see(caller)
         return caller
+
+    def saw(self, session_id: str) -> None:
+        """Notes that a session was used whose token is no bearer; from any thread."""
+        self._seen.add(session_id)
+
+    async def _finder(self, token: str) -> Callable[[Unit], Caller]:
+        if is_api_key(token):
+            return lambda unit: service_of(unit, token)
+        claims = await self._verified(token)
+        return lambda unit: caller_of(unit, claims)
+
+    async def _verified(self, token: str) -> AccessClaims:
+        """What a token says; before one of an unknown key is refused, a look is taken whether the
+        key is a new one."""
+        try:
+            return self._tokens.verify(token)
+        except KeyUnknown:
+            if self.look_for_keys is None:
+                raise
+            await self.look_for_keys()
+            return self._tokens.verify(token)
+
+    def _see(self, caller: Caller) -> None:
+        seen = self._seen_keys if caller.kind == SERVICE else self._seen
+        seen.add(caller.session_id)
 
     def on_revoked(self, listener: Callable[[str], None]) -> None:
         """Calls ``listener(session_id)`` on the loop's thread when a session or its rights end."""
@@ -117,9 +151,28 @@ class SessionAuthenticator:
         """Subscriber of the event; in any thread, after the commit."""
         self._end(event.user_id, [event.session_id], whole=False)
 
+    def on_api_key_revoked(self, event: ApiKeyRevoked) -> None:
+        """Subscriber of the event; in any thread, after the commit."""
+        self._end(event.user_id, [event.api_key_id], whole=False)
+
     def on_rights_changed(self, event: RightsChanged) -> None:
         """Subscriber of the event; in any thread, after the commit."""
         self._end(event.user_id, list(event.session_ids), whole=True)
+
+    def on_privilege_changed(self, event: PrivilegeChanged) -> None:
+        """Subscriber of the event; in any thread, after the commit. The session goes on with its
+        streams: only what is remembered of its callers is void."""
+        self._forget(event.user_id, event.session_id)
+        if self._bus.is_shared:
+            self._bus.publish(TOPIC, orjson.dumps([event.user_id, [event.session_id], None]))
+
+    def forget_signed_by(self, kids: frozenset[str]) -> None:
+        """Forgets every token that one of these keys has signed; on the loop's thread."""
+        with self._lock:
+            self._changes += 1
+        signed = [item for item in list(self._callers.items()) if item[1].signed_by in kids]
+        for token, caller in signed:
+            self._forget_token(token, caller)
 
     async def look(self) -> None:
         """Asks the database which sessions and users of ours changed lately."""
@@ -128,7 +181,9 @@ class SessionAuthenticator:
         for (user_id, session_id), moment in ends.items():
             if self._known_ends.get((user_id, session_id)) == moment:
                 continue
-            if session_id:
+            if session_id.startswith(_PRIVILEGE):
+                self._forget(user_id, session_id.removeprefix(_PRIVILEGE))
+            elif session_id:
                 self._apply(user_id, [session_id], whole=False)
             else:
                 self._forget(user_id, None)
@@ -137,15 +192,16 @@ class SessionAuthenticator:
         self._known_ends = ends
 
     async def write_activity(self) -> None:
-        """Writes when the sessions seen since the last time were active, to the minute."""
+        """Writes when the sessions and keys seen since the last time were used, to the minute."""
         seen, self._seen = self._seen, set()
-        if not seen:
-            return
+        keys, self._seen_keys = self._seen_keys, set()
         minute = self._clock.now().replace(second=0, microsecond=0)
-        ids = sorted(seen)
-        for start in range(0, len(ids), 500):
-            touch = partial(_touch, session_ids=ids[start : start + 500], minute=minute)
-            await self._database.run(touch, write=True)
+        # A unit each: sessions and users are never locked in this order elsewhere.
+        for work, found in ((_touch, seen), (_touch_users, seen), (touch_api_keys, keys)):
+            ids = sorted(found)
+            for start in range(0, len(ids), 500):
+                touch = partial(work, ids=ids[start : start + 500], minute=minute)
+                await self._database.run(touch, write=True)
 
     def _end(self, user_id: str, session_ids: list[str], *, whole: bool) -> None:
         self._apply(user_id, session_ids, whole=whole)
@@ -154,6 +210,10 @@ class SessionAuthenticator:
 
     def _on_message(self, payload: bytes) -> None:
         user_id, session_ids, whole = orjson.loads(payload)
+        if whole is None:
+            for session_id in session_ids:
+                self._forget(user_id, session_id)
+            return
         self._apply(user_id, session_ids, whole=whole)
 
     def _apply(self, user_id: str, session_ids: list[str], *, whole: bool) -> None:
@@ -214,11 +274,18 @@ def caller_of(unit: Unit, claims: AccessClaims) -> Caller:
         (Session.id == claims.session_id) & (Session.user == claims.user_id)
     )
     user = User.get_or_none(User.id == claims.user_id)
+    deleted = user is not None and may_come_back(
+        user.status,
+        user_id=user.id,
+        deleted_by=user.deleted_by,
+        purge_at=user.purge_at,
+        now=unit.now,
+    )
     if (
         session is None
         or user is None
         or session.token_version != claims.version
-        or not may_act(user.status, user.suspended_until, unit.now)
+        or not (deleted or may_act(user.status, user.suspended_until, unit.now))
         or not session_open(
             is_revoked=session.is_revoked,
             expires_at=session.expires_at,
@@ -227,7 +294,7 @@ def caller_of(unit: Unit, claims: AccessClaims) -> Caller:
         )
     ):
         raise CredentialsInvalid
-    roles, permissions = rights_of(user.id)
+    roles, permissions = (set(), set()) if deleted else rights_of(user.id)
     return Caller(
         kind="user",
         user_id=user.id,
@@ -236,21 +303,40 @@ def caller_of(unit: Unit, claims: AccessClaims) -> Caller:
         permissions=frozenset(permissions),
         privileged_until=session.privileged_until,
         expires=claims.expires,
+        deleted=deleted,
+        signed_by=claims.signed_by,
     )
 
 
 def _changed_since(since: datetime) -> dict[tuple[str, str], datetime]:
-    """Sessions that ended and users that changed (with an empty session id), and when."""
+    """Sessions and keys that ended, sessions that were raised or lowered (behind ``_PRIVILEGE``),
+    users that changed (with an empty session id), and when."""
     ended: Any = Session.select(Session.user, Session.id, Session.revoked_at).where(
         Session.revoked_at > since
     )
+    raised: Any = Session.select(Session.user, Session.id, Session.privilege_changed_at).where(
+        Session.privilege_changed_at > since
+    )
+    revoked: Any = ApiKey.select(ApiKey.user, ApiKey.id, ApiKey.revoked_at).where(
+        ApiKey.revoked_at > since
+    )
     changed: Any = User.select(User.id, User.update_time).where(User.update_time > since)
     found = {(row.user_id, row.id): row.revoked_at for row in ended}
+    found.update({(row.user_id, row.id): row.revoked_at for row in revoked})
     found.update({(row.id, ""): row.update_time for row in changed})
+    found.update({(row.user_id, _PRIVILEGE + row.id): row.privilege_changed_at for row in raised})
     return found
 
 
-def _touch(_unit: Unit, session_ids: list[str], minute: datetime) -> None:
+def _touch(_unit: Unit, ids: list[str], minute: datetime) -> None:
     Session.update(last_active_at=minute).where(
-        Session.id.in_(session_ids) & (Session.last_active_at < minute)
+        Session.id.in_(ids) & (Session.last_active_at < minute)
+    ).execute()
+
+
+def _touch_users(_unit: Unit, ids: list[str], minute: datetime) -> None:
+    """No ``update_time``: being seen is no change that others would have to hear of."""
+    seen = Session.select(Session.user).where(Session.id.in_(ids))
+    User.update(last_online_at=minute).where(
+        User.id.in_(seen) & (User.last_online_at.is_null() | (User.last_online_at < minute))
     ).execute()

@@ -38,6 +38,14 @@ class SessionRevoked:
 
 
 @dataclass(frozen=True, slots=True)
+class PrivilegeChanged:
+    """A session was raised by a fresh factor, or lowered; its streams go on."""
+
+    session_id: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class UserChanged:
     """Something that GetMe shows has changed."""
 
@@ -53,3 +61,18 @@ class RightsChanged:
 
     user_id: str
     session_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UserPurged:
+    """An account is gone for good, with everything of auth that hung on it."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyRevoked:
+    """A key ended before its time."""
+
+    api_key_id: str
+    user_id: str

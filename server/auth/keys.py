@@ -2,7 +2,9 @@
 
 A file is named ``signing-<kid>.json`` and holds the private JWK plus ``sign_from`` (from when it
 signs) and ``publish_until`` (absent while it is in use); both are RFC 3339 times. A key is
-published from the moment its file exists, so a new one is made with a ``sign_from`` a day ahead.
+published from the moment its file exists, so a new one is made with a ``sign_from`` a day ahead. A
+file ``revoked-<kid>.json`` voids the key of that id for good, even where its other file comes back.
+``key_rotation.py`` makes and revokes keys, ``key_watch.py`` has a running server follow.
 """
 
 import base64
@@ -10,7 +12,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +26,7 @@ from server.core.config import Settings, SettingsError
 from server.core.sealing import DEVELOPMENT_PREFIX
 
 _PREFIX = "signing-"
+_REVOKED = "revoked-"
 _ALWAYS = "1970-01-01T00:00:00+00:00"
 
 
@@ -62,11 +65,26 @@ class SigningKey:
 class SigningKeys:
     """The keys of a server: one signs, all that are published verify."""
 
-    def __init__(self, keys: list[SigningKey]) -> None:
-        if not keys:
+    def __init__(self, keys: Iterable[SigningKey]) -> None:
+        self._keys: list[SigningKey] = []
+        self._verifying: dict[str, tuple[Ed25519PublicKey, datetime | None]] = {}
+        self.replace(keys)
+
+    def replace(self, keys: Iterable[SigningKey]) -> frozenset[str]:
+        """Takes these instead of the keys so far; ids of those that are not among them. Other
+        threads see the old keys or the new ones, each list as a whole."""
+        ordered = sorted(keys, key=lambda key: (key.sign_from, key.kid), reverse=True)
+        if not ordered:
             raise NoKeyInUse("A server needs at least one signing key.")
-        self._keys = sorted(keys, key=lambda key: (key.sign_from, key.kid), reverse=True)
-        self._verifying = {key.kid: (key.public, key.publish_until) for key in self._keys}
+        gone = self._verifying.keys() - {key.kid for key in ordered}
+        self._keys = ordered
+        self._verifying = {key.kid: (key.public, key.publish_until) for key in ordered}
+        return frozenset(gone)
+
+    @property
+    def all(self) -> tuple[SigningKey, ...]:
+        """Every key, in use or not, newest first."""
+        return tuple(self._keys)
 
     def signing(self, now: datetime) -> SigningKey:
         """The key that signs now: the newest whose time has come."""
@@ -100,7 +118,7 @@ def load_signing_keys(settings: Settings, now: datetime) -> SigningKeys:
     if settings.signing_key:
         keys = [_parsed(settings.signing_key, "SIGNING_KEY")]
     elif settings.is_production:
-        keys = list(_read_all(settings.keys_dir))
+        keys = read_keys(settings.keys_dir)
         if not keys:
             raise SettingsError(
                 [f"{settings.keys_dir}/{_PREFIX}<kid>.json: missing; production makes no keys"]
@@ -111,13 +129,15 @@ def load_signing_keys(settings: Settings, now: datetime) -> SigningKeys:
         made = [key.kid for key in keys if key.kid.startswith(DEVELOPMENT_PREFIX)]
         if made:
             raise SettingsError([f"signing key {', '.join(made)}: was made for development"])
+    if not keys:
+        raise SettingsError([f"{settings.keys_dir}: holds revoked keys only; run: keys rotate"])
     return SigningKeys(keys)
 
 
 def _read_or_make(directory: Path, now: datetime) -> list[SigningKey]:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _locked(directory):
-        keys = list(_read_all(directory))
+    with locked_folder(directory):
+        keys = read_keys(directory)
         if not keys:
             keys = [create_signing_key(directory, sign_from=now, prefix=DEVELOPMENT_PREFIX)]
     return keys
@@ -129,19 +149,54 @@ def create_signing_key(directory: Path, *, sign_from: datetime, prefix: str = ""
     private = Ed25519PrivateKey.generate()
     x = _encoded(private.public_key().public_bytes_raw())
     key = SigningKey(kid=prefix + _thumbprint(x), private=private, sign_from=sign_from)
-    content = {
+    write_key(directory, key)
+    return key
+
+
+def write_key(directory: Path, key: SigningKey) -> None:
+    """Writes the file of a key, in one step."""
+    content: dict[str, object] = {
         **key.public_jwk,
-        "d": _encoded(private.private_bytes_raw()),
-        "sign_from": sign_from,
+        "d": _encoded(key.private.private_bytes_raw()),
+        "sign_from": key.sign_from,
     }
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".signing-")
+    if key.publish_until is not None:
+        content["publish_until"] = key.publish_until
+    _write(directory / f"{_PREFIX}{key.kid}.json", content)
+
+
+def write_revocation(directory: Path, key: SigningKey, now: datetime) -> None:
+    """Voids a key for good: its public half stays on record, its private half goes."""
+    _write(directory / f"{_REVOKED}{key.kid}.json", {**key.public_jwk, "revoked_at": now})
+    delete_key(directory, key.kid)
+
+
+def delete_key(directory: Path, kid: str) -> None:
+    """Removes the file of a key, if it is there."""
+    (directory / f"{_PREFIX}{kid}.json").unlink(missing_ok=True)
+
+
+def revoked_kids(directory: Path) -> frozenset[str]:
+    """Ids of the keys that were revoked."""
+    names = (path.name for path in directory.glob(f"{_REVOKED}*.json"))
+    return frozenset(name.removeprefix(_REVOKED).removesuffix(".json") for name in names)
+
+
+def _write(path: Path, content: Mapping[str, object]) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".signing-")
     with os.fdopen(handle, "wb") as file:
         file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
         file.flush()
         os.fsync(file.fileno())
     os.chmod(temporary, 0o600)
-    os.replace(temporary, directory / f"{_PREFIX}{key.kid}.json")
-    return key
+    os.replace(temporary, path)
+
+
+def read_keys(directory: Path) -> list[SigningKey]:
+    """The keys of the files in a folder but those that were revoked; ``SettingsError`` for a file
+    that is spoilt or that others may read."""
+    revoked = revoked_kids(directory)
+    return [key for key in _read_all(directory) if key.kid not in revoked]
 
 
 def _read_all(directory: Path) -> Iterator[SigningKey]:
@@ -180,8 +235,8 @@ def _time(text: str) -> datetime:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Holds off other processes that start at the same time and would make a key of their own."""
+def locked_folder(directory: Path) -> Iterator[None]:
+    """Holds off other processes that would change the keys at the same time."""
     handle = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import bcrypt
 from zxcvbn import zxcvbn
 
+from server.auth import legacy_hashes
 from server.auth.errors import PasswordTooWeak
 from server.core.hashing import HashingBusy, HashPool
 
@@ -43,25 +44,27 @@ def check_strength(password: str, known: Sequence[str]) -> None:
     text = unicodedata.normalize("NFC", password)
     if len(text) < SHORTEST:
         raise PasswordTooWeak(field="password", problem=f"Use {SHORTEST} characters or more.")
-    rating = zxcvbn(_rateable(text), user_inputs=[word[:100] for word in known if word])
+    text = text[:LONGEST_RATED]
+    kept = _lookalikes_of(text)
+    words = [_rateable(word[:100], kept) for word in known if word]
+    rating = zxcvbn(_rateable(text, kept), user_inputs=words)
     if rating["score"] < WEAKEST_SCORE:
         warning = rating["feedback"]["warning"] or "Add another word or two."
         raise PasswordTooWeak(field="password", problem=warning)
 
 
-def _rateable(text: str) -> str:
-    """The part of a password that is rated. zxcvbn tries all readings of look-alike characters,
-    which takes seconds for a text made of many different ones: only the first few kinds are
-    kept."""
-    kept: set[str] = set()
+def _lookalikes_of(text: str) -> frozenset[str]:
+    """The look-alike characters of a password that are rated as what they are. zxcvbn tries all
+    readings of them, which takes seconds for a text made of many different ones: only the first few
+    kinds are kept."""
+    kinds = dict.fromkeys(_LOOKALIKES.findall(text))
+    return frozenset(list(kinds)[:_MOST_LOOKALIKES])
 
-    def judged(match: re.Match[str]) -> str:
-        character = match.group()
-        if len(kept) < _MOST_LOOKALIKES:
-            kept.add(character)
-        return character if character in kept else "~"
 
-    return _LOOKALIKES.sub(judged, text[:LONGEST_RATED])
+def _rateable(text: str, kept: frozenset[str]) -> str:
+    """A text with its other look-alikes made one; what is known of the owner is treated like the
+    password, so that it is found in it."""
+    return _LOOKALIKES.sub(lambda sign: sign[0] if sign[0] in kept else "~", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +73,15 @@ class Verdict:
 
     matches: bool
     fresh: str | None = None
-    """A new hash to store, when the password matches one of another cost than is in use now."""
+    """A new hash to store, when the password matches one of another cost than is in use now, or of
+    another scheme."""
 
 
 class Passwords:
     """Hashes and checks passwords in the hash pool, at one cost.
 
-    ``hashes`` counts the calls of bcrypt, so that a test can hold two paths to the same number.
+    ``hashes`` counts hashes of the cost that is in use, so that a test can hold two paths to the same
+    number: a check counts as one, whatever is checked, and costs as much.
     """
 
     def __init__(self, pool: HashPool, cost: int, queue_limit: int) -> None:
@@ -102,22 +107,56 @@ class Passwords:
         it costs the same and never matches. ``HashingBusy`` when too many are waiting."""
         return await self._pool.run(self._check, password, stored, algorithm)
 
+    async def rate(self, password: str, known: Sequence[str]) -> None:
+        """``PasswordTooWeak`` when a new password is easy to guess; hashes nothing."""
+        await self._pool.run(check_strength, password, tuple(known))
+
+    async def hash(self, password: str) -> str:
+        """The hash of a password that was rated."""
+        return await self._pool.run(self._hash, password)
+
     def _accept(self, password: str, known: tuple[str, ...]) -> str:
         check_strength(password, known)
         return self._hash(password)
 
-    def _hash(self, password: str) -> str:
-        self.hashes += 1
-        return bcrypt.hashpw(folded(password), bcrypt.gensalt(self._cost)).decode()
-
     def _check(self, password: str, stored: str | None, algorithm: str) -> Verdict:
         self.hashes += 1
-        usable = stored is not None and algorithm == ALGORITHM
-        hashed = stored.encode() if usable and stored is not None else self._decoy
-        matches = bcrypt.checkpw(folded(password), hashed) and usable
-        if matches and _cost_of(hashed) != self._cost:
-            return Verdict(True, self._hash(password))
-        return Verdict(matches)
+        if stored is None:
+            return self._never(password)
+        if algorithm == ALGORITHM:
+            return self._check_bcrypt(password, folded(password), stored, fresh=False)
+        if algorithm == legacy_hashes.PLAIN_BCRYPT and legacy_hashes.is_bcrypt(stored):
+            asked = legacy_hashes.bcrypt_input(password)
+            if asked is not None:
+                return self._check_bcrypt(password, asked, stored, fresh=True)
+        elif legacy_hashes.matches_salted(algorithm, password, stored):
+            return Verdict(True, self._bcrypt(password, self._cost))
+        return self._never(password)
+
+    def _check_bcrypt(self, password: str, asked: bytes, stored: str, *, fresh: bool) -> Verdict:
+        hashed = stored.encode()
+        cost = _cost_of(hashed)
+        if bcrypt.checkpw(asked, hashed):
+            if fresh or cost != self._cost:
+                return Verdict(True, self._hash(password))
+            return Verdict(True)
+        # A cheaper hash is topped up: 2^c + (2^c + 2^(c+1) + ... + 2^(n-1)) rounds are 2^n, as many
+        # as an unknown account costs.
+        for step in range(cost, self._cost):
+            self._bcrypt(password, step)
+        return Verdict(False)
+
+    def _never(self, password: str) -> Verdict:
+        """As much work as a check; matches nothing."""
+        bcrypt.checkpw(folded(password), self._decoy)
+        return Verdict(False)
+
+    def _hash(self, password: str) -> str:
+        self.hashes += 1
+        return self._bcrypt(password, self._cost)
+
+    def _bcrypt(self, password: str, cost: int) -> str:
+        return bcrypt.hashpw(folded(password), bcrypt.gensalt(cost)).decode()
 
 
 def _cost_of(hashed: bytes) -> int:

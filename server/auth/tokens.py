@@ -1,14 +1,15 @@
 """Access tokens: JWTs signed with EdDSA (RFC 8037), typed ``at+jwt`` (RFC 9068).
 
-The one module that decodes a JWT. It is strict (RFC 8725): one algorithm, one type, keys by ``kid``
-from our own set only, no header member that it does not know, every claim required and typed.
+Beside ``id_tokens.py``, which reads those of providers, the one module that decodes a JWT. It is
+strict (RFC 8725): one algorithm, one type, keys by ``kid`` from our own set only, no header member
+that it does not know, every claim required and typed.
 """
 
 import base64
 import binascii
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,6 +47,13 @@ class AccessClaims:
     version: int
     issued: datetime
     expires: datetime
+    signed_by: str = field(default="", compare=False)
+    """Id of the key that signed it; known once it is verified."""
+
+
+class KeyUnknown(CredentialsInvalid):
+    """The token names a key that is not, or no longer, one of ours; seen from outside it is as
+    invalid as any other."""
 
 
 class AccessTokens:
@@ -77,16 +85,18 @@ class AccessTokens:
         )
 
     def verify(self, token: str) -> AccessClaims:
-        """What the token says, if it is one of ours and in its time; else ``CredentialsInvalid``.
+        """What the token says, if it is one of ours and in its time; else ``CredentialsInvalid``,
+        which is a ``KeyUnknown`` when it names a key that we do not have.
 
         Whether its session is still open is not looked at here.
         """
         now = self._clock.now()
         if len(token) > LONGEST_TOKEN or _SHAPE.fullmatch(token) is None:
             raise CredentialsInvalid
-        key = self.keys.verifying(_kid_of(token), now)
+        kid = _kid_of(token)
+        key = self.keys.verifying(kid, now)
         if key is None:
-            raise CredentialsInvalid
+            raise KeyUnknown
         try:
             payload = jwt.decode(
                 token,
@@ -105,7 +115,7 @@ class AccessTokens:
             )
         except (jwt.InvalidTokenError, UnicodeDecodeError, RecursionError, ValueError):
             raise CredentialsInvalid from None
-        return _checked(payload, now)
+        return _checked(payload, kid, now)
 
 
 def _kid_of(token: str) -> str:
@@ -113,7 +123,7 @@ def _kid_of(token: str) -> str:
     try:
         raw = token.partition(".")[0]
         header = json.loads(
-            base64.b64decode(raw + "=" * (-len(raw) % 4), altchars=b"-_", validate=True),
+            base64.b64decode(raw + "=" * (-len(raw) % 4), altchars=b"-_", validate=True).decode(),
             object_pairs_hook=_without_repeats,
         )
     except (binascii.Error, UnicodeDecodeError, RecursionError, ValueError):
@@ -133,7 +143,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _checked(payload: dict[str, Any], now: datetime) -> AccessClaims:
+def _checked(payload: dict[str, Any], kid: str, now: datetime) -> AccessClaims:
     for name in ("sub", "sid", "jti"):
         if not isinstance(payload[name], str) or _UUID.fullmatch(payload[name]) is None:
             raise CredentialsInvalid
@@ -156,4 +166,5 @@ def _checked(payload: dict[str, Any], now: datetime) -> AccessClaims:
         version=payload["ver"],
         issued=issued,
         expires=expires,
+        signed_by=kid,
     )

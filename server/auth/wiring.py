@@ -1,29 +1,81 @@
 """Puts the auth module together."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
-from greenroom.auth.v1 import auth_service_pb2, session_service_pb2
+from greenroom.auth.v1 import (
+    api_key_service_pb2,
+    audit_service_pb2,
+    auth_service_pb2,
+    email_service_pb2,
+    identity_service_pb2,
+    mfa_service_pb2,
+    oauth_service_pb2,
+    passkey_service_pb2,
+    password_service_pb2,
+    registration_service_pb2,
+    role_service_pb2,
+    session_service_pb2,
+    token_service_pb2,
+    user_service_pb2,
+    web_account_service_pb2,
+    web_authenticator_service_pb2,
+    web_session_service_pb2,
+    web_user_service_pb2,
+    web_verification_service_pb2,
+)
+from server.auth import audit_command, devices
 from server.auth import outbox as outgoing
 from server.auth.audit import SEAL_SECONDS, AuditSealer, write_audit_row
 from server.auth.authenticator import ACTIVITY_SECONDS, LOOK_SECONDS, SessionAuthenticator
+from server.auth.ceremonies import RelyingParty
 from server.auth.directory import UserDirectory
-from server.auth.events import RightsChanged, SessionRevoked, UserChanged
+from server.auth.events import (
+    ApiKeyRevoked,
+    PrivilegeChanged,
+    RightsChanged,
+    SessionRevoked,
+    UserChanged,
+)
+from server.auth.gateways.providers import open_providers
 from server.auth.issuing import TokenIssuer
-from server.auth.keys import load_signing_keys
+from server.auth.key_watch import KEYS_SECONDS, KeyWatch
+from server.auth.keys import SigningKeys, load_signing_keys
 from server.auth.me_cache import MeCache
 from server.auth.outbox import Outbox
 from server.auth.passwords import Passwords
+from server.auth.provider_port import Providers
 from server.auth.rules import Lifetimes
+from server.auth.servicers.api_keys import ApiKeyServicer, TokenServicer
+from server.auth.servicers.audit import AuditServicer
 from server.auth.servicers.auth import AuthServicer
+from server.auth.servicers.emails import EmailServicer
+from server.auth.servicers.mfa import MfaServicer
+from server.auth.servicers.oauth import IdentityServicer, OAuthServicer, ProviderCounter
+from server.auth.servicers.passkeys import PasskeyServicer
+from server.auth.servicers.passwords import PasswordServicer
+from server.auth.servicers.registrations import RegistrationServicer
+from server.auth.servicers.roles import RoleServicer
 from server.auth.servicers.sessions import SessionServicer
+from server.auth.servicers.users import UserServicer
+from server.auth.servicers.web_sessions import (
+    WebAuthenticatorServicer,
+    WebSessionServicer,
+    WebVerificationServicer,
+)
+from server.auth.servicers.web_users import WebAccountServicer, WebUserServicer
 from server.auth.ticker import Ticker
 from server.auth.tokens import AccessTokens
-from server.auth.usecases import cleanup
+from server.auth.usecases import cleanup, password_resets, user_status
+from server.auth.usecases.passkeys import PasskeyDesk
+from server.auth.usecases.password_resets import PasswordDesk
 from server.auth.usecases.registration import SignUpDesk
 from server.auth.usecases.signing_in import SignInDesk
+from server.auth.usecases.user_status import StaffDesk
+from server.auth.usecases.web_accounts import WebAccountDesk
 from server.core.config import Settings
 from server.core.jobs import JobRun
 from server.core.parts import Parts
@@ -31,6 +83,7 @@ from server.core.unit import AuditSink
 from server.wire.service import Service
 
 CLEANUP_JOB = "auth.cleanup"
+PURGE_JOB = "users.purge"
 
 
 @dataclass
@@ -44,12 +97,15 @@ class AuthModule:
     passwords: Passwords
     sealer: AuditSealer
     me: MeCache
+    key_watch: KeyWatch
     _tickers: list[Ticker]
+    _close: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     _unsubscribe: list[Callable[[], None]] = field(default_factory=list)
 
     async def start(self) -> None:
         """Begins to listen to other processes, to seal audit rows and to write activity."""
         loop = asyncio.get_running_loop()
+        await asyncio.to_thread(devices.load)
         self.me.start(loop)
         self._unsubscribe.append(self.authenticator.start(loop))
         for ticker in self._tickers:
@@ -60,6 +116,8 @@ class AuthModule:
         for ticker in self._tickers:
             await ticker.stop()
             await ticker.tick()
+        for close in self._close:
+            await close()
         for unsubscribe in self._unsubscribe:
             unsubscribe()
 
@@ -76,23 +134,38 @@ def build(parts: Parts) -> AuthModule:
     outbox = Outbox(parts.keyring, parts.mailer)
     passwords = Passwords(parts.hash_pool, settings.bcrypt_cost, settings.hash_queue)
     authenticator = SessionAuthenticator(access, parts.database, parts.clock, parts.bus)
+    key_watch = _watch_keys(settings, keys, authenticator)
     me = MeCache(parts.clock, parts.bus)
     sealer = AuditSealer(parts.database)
     desk = SignUpDesk(parts.keyring, outbox, settings.public_url, settings.auto_activate)
     sign_in = SignInDesk(issuer, parts.keyring, outbox)
-    servicer = AuthServicer(desk=desk, sign_in=sign_in, passwords=passwords, keys=keys, me=me)
+    providers = open_providers(settings, parts.clock)
+    site = RelyingParty(settings.webauthn_rp_id, settings.webauthn_origins)
+    passkey_desk = PasskeyDesk(site, sign_in)
+    servicer = AuthServicer(
+        desk=desk,
+        sign_in=sign_in,
+        passkeys=passkey_desk,
+        passwords=passwords,
+        keys=keys,
+        me=me,
+    )
     _subscribe(parts, authenticator, me)
     register_jobs(parts, outbox, lifetimes)
     services = [
         Service(auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"], servicer),
-        Service(
-            session_service_pb2.DESCRIPTOR.services_by_name["SessionService"],
-            SessionServicer(parts.pages),
-        ),
+        *_factor_services(parts, sign_in, passkey_desk),
+        *_session_services(parts),
+        *_password_services(PasswordDesk(parts.keyring, outbox, settings.public_url), passwords),
+        *_staff_services(parts, desk),
+        *_provider_services(parts, sign_in, providers),
+        *_key_services(parts, access),
+        *_web_services(parts, providers, authenticator),
     ]
     tickers = [
         Ticker("auth.seal_audit_rows", SEAL_SECONDS, sealer.seal_all),
         Ticker("auth.look_for_ended_sessions", LOOK_SECONDS, authenticator.look),
+        Ticker("auth.look_for_keys", KEYS_SECONDS, key_watch.look),
         Ticker("auth.write_activity", ACTIVITY_SECONDS, authenticator.write_activity),
     ]
     return AuthModule(
@@ -103,8 +176,122 @@ def build(parts: Parts) -> AuthModule:
         passwords=passwords,
         sealer=sealer,
         me=me,
+        key_watch=key_watch,
         _tickers=tickers,
+        _close=[providers.close],
     )
+
+
+def _factor_services(parts: Parts, sign_in: SignInDesk, passkeys: PasskeyDesk) -> list[Service]:
+    """Second factors and passkeys."""
+    return [
+        Service(
+            mfa_service_pb2.DESCRIPTOR.services_by_name["MfaService"],
+            MfaServicer(sign_in, parts.pages),
+        ),
+        Service(
+            passkey_service_pb2.DESCRIPTOR.services_by_name["PasskeyService"],
+            PasskeyServicer(passkeys, parts.pages),
+        ),
+    ]
+
+
+def _session_services(parts: Parts) -> list[Service]:
+    """The services of signed-in devices and of the audit log."""
+    return [
+        Service(
+            session_service_pb2.DESCRIPTOR.services_by_name["SessionService"],
+            SessionServicer(parts.pages),
+        ),
+        Service(
+            audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"],
+            AuditServicer(parts.pages),
+        ),
+    ]
+
+
+def _password_services(desk: PasswordDesk, passwords: Passwords) -> list[Service]:
+    """Forgotten and changed passwords, and changes of the address."""
+    return [
+        Service(
+            password_service_pb2.DESCRIPTOR.services_by_name["PasswordService"],
+            PasswordServicer(desk, passwords),
+        ),
+        Service(email_service_pb2.DESCRIPTOR.services_by_name["EmailService"], EmailServicer(desk)),
+    ]
+
+
+def _staff_services(parts: Parts, desk: SignUpDesk) -> list[Service]:
+    """The services of accounts, roles and sign-ups."""
+    grace = timedelta(days=parts.settings.user_grace_days)
+    staff = StaffDesk(desk.outbox, desk.public_url, grace)
+    users = user_service_pb2.DESCRIPTOR.services_by_name["UserService"]
+    roles = role_service_pb2.DESCRIPTOR.services_by_name["RoleService"]
+    registrations = registration_service_pb2.DESCRIPTOR.services_by_name["RegistrationService"]
+    return [
+        Service(users, UserServicer(parts.pages, staff)),
+        Service(roles, RoleServicer(parts.pages)),
+        Service(registrations, RegistrationServicer(parts.pages, desk)),
+    ]
+
+
+def _provider_services(parts: Parts, sign_in: SignInDesk, providers: Providers) -> list[Service]:
+    """Signing in with providers, and the identities that come of it."""
+    counter = ProviderCounter(sign_in, providers)
+    redirect_uris = frozenset(parts.settings.oauth_redirect_uris)
+    return [
+        Service(
+            oauth_service_pb2.DESCRIPTOR.services_by_name["OAuthService"],
+            OAuthServicer(sign_in, providers, counter, redirect_uris),
+        ),
+        Service(
+            identity_service_pb2.DESCRIPTOR.services_by_name["IdentityService"],
+            IdentityServicer(sign_in, counter, parts.pages),
+        ),
+    ]
+
+
+def _key_services(parts: Parts, access: AccessTokens) -> list[Service]:
+    """Keys of services, and what tokens are worth."""
+    return [
+        Service(
+            api_key_service_pb2.DESCRIPTOR.services_by_name["ApiKeyService"],
+            ApiKeyServicer(parts.pages),
+        ),
+        Service(
+            token_service_pb2.DESCRIPTOR.services_by_name["TokenService"], TokenServicer(access)
+        ),
+    ]
+
+
+def _web_services(
+    parts: Parts, providers: Providers, authenticator: SessionAuthenticator
+) -> list[Service]:
+    """What web frameworks keep here."""
+    accounts = WebAccountDesk(parts.keyring, providers)
+    sessions = WebSessionServicer(lifetimes_of(parts.settings), authenticator.saw)
+    users = web_user_service_pb2.DESCRIPTOR.services_by_name["WebUserService"]
+    linked = web_account_service_pb2.DESCRIPTOR.services_by_name["WebAccountService"]
+    opened = web_session_service_pb2.DESCRIPTOR.services_by_name["WebSessionService"]
+    mailed = web_verification_service_pb2.DESCRIPTOR.services_by_name["WebVerificationService"]
+    devices = web_authenticator_service_pb2.DESCRIPTOR.services_by_name["WebAuthenticatorService"]
+    return [
+        Service(users, WebUserServicer()),
+        Service(linked, WebAccountServicer(accounts)),
+        Service(opened, sessions),
+        Service(mailed, WebVerificationServicer()),
+        Service(devices, WebAuthenticatorServicer(parts.pages)),
+    ]
+
+
+def _watch_keys(
+    settings: Settings, keys: SigningKeys, authenticator: SessionAuthenticator
+) -> KeyWatch:
+    """Follows the folder of the keys; a key from SIGNING_KEY stays until the server restarts."""
+    watch = KeyWatch(None if settings.signing_key else settings.keys_dir, keys)
+    watch.on_withdrawn(authenticator.forget_signed_by)
+    authenticator.look_for_keys = watch.look_soon
+    return watch
 
 
 def lifetimes_of(settings: Settings) -> Lifetimes:
@@ -114,6 +301,8 @@ def lifetimes_of(settings: Settings) -> Lifetimes:
         sliding=timedelta(days=settings.session_sliding_days),
         absolute=timedelta(days=settings.session_absolute_days),
         grace=timedelta(seconds=settings.refresh_grace_seconds),
+        step_up=timedelta(seconds=settings.step_up_seconds),
+        session_limit=settings.session_limit,
     )
 
 
@@ -125,13 +314,30 @@ def register_jobs(parts: Parts, outbox: Outbox, lifetimes: Lifetimes) -> None:
             while run.run(step) >= cleanup.BATCH:
                 pass
 
+    passwords = PasswordDesk(parts.keyring, outbox, parts.settings.public_url)
     parts.jobs.register(outgoing.JOB, outbox.send)
+    parts.jobs.register(password_resets.JOB, partial(password_resets.answer_ask, desk=passwords))
     parts.jobs.register(CLEANUP_JOB, clean_up)
     parts.jobs.schedule(CLEANUP_JOB, "7 * * * *")
+    parts.jobs.register(
+        audit_command.JOB, audit_command.verify_daily, lease_seconds=audit_command.LEASE_SECONDS
+    )
+    parts.jobs.schedule(audit_command.JOB, "13 4 * * *")
+    parts.jobs.register(PURGE_JOB, _purge)
+    parts.jobs.schedule(PURGE_JOB, "41 3 * * *")
+
+
+def _purge(run: JobRun) -> None:
+    """Purges every account whose grace is over, each in a unit of its own."""
+    while user_ids := run.run(user_status.due_for_purge, write=False):
+        for user_id in user_ids:
+            run.run(partial(user_status.purge, user_id=user_id))
 
 
 def _subscribe(parts: Parts, authenticator: SessionAuthenticator, me: MeCache) -> None:
     parts.events.subscribe(SessionRevoked, authenticator.on_session_revoked)
     parts.events.subscribe(RightsChanged, authenticator.on_rights_changed)
+    parts.events.subscribe(ApiKeyRevoked, authenticator.on_api_key_revoked)
+    parts.events.subscribe(PrivilegeChanged, authenticator.on_privilege_changed)
     parts.events.subscribe(UserChanged, me.on_user_changed)
     authenticator.on_user_changed(me.drop)

@@ -11,12 +11,18 @@ class Caller:
     kind: str = "anonymous"
     user_id: str = ""
     session_id: str = ""
+    """Id of the session; of a service, that of its key, with which everything of it ends."""
     roles: frozenset[str] = field(default_factory=frozenset)
     permissions: frozenset[str] = field(default_factory=frozenset)
     privileged_until: datetime | None = None
     """Until when the session counts as raised by a fresh factor; ``None`` when it is not."""
     expires: datetime | None = None
     """When the credentials end; a cached caller is not used past it."""
+    deleted: bool = False
+    """True for somebody who has deleted their account and can still have it back; they may call
+    only what says so."""
+    signed_by: str = ""
+    """Id of the key that signed the caller's token; empty for callers of another kind."""
 
     @property
     def is_anonymous(self) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from server.core import origins
 from server.core.settings_table import SETTINGS
 
 __all__ = [
@@ -86,11 +87,42 @@ class Settings:
     access_token_seconds: int
     session_sliding_days: float
     session_absolute_days: float
+    session_limit: int
     refresh_grace_seconds: float
+    step_up_seconds: int
+    user_grace_days: float
+    webauthn_rp_id: str
+    webauthn_origins: tuple[str, ...]
     auto_activate: bool
     bcrypt_cost: int
     hash_workers: int
     hash_queue: int
+
+    dev_oidc_port: int
+    oauth_redirect_uris: tuple[str, ...]
+    oauth_timeout_seconds: float
+    oauth_google_client_id: str
+    oauth_google_client_secret: str
+    oauth_google_issuer: str
+    oauth_google_scopes: str
+    oauth_google_native_client_ids: tuple[str, ...]
+    oauth_apple_client_id: str
+    oauth_apple_client_secret: str
+    oauth_apple_issuer: str
+    oauth_apple_scopes: str
+    oauth_apple_native_client_ids: tuple[str, ...]
+    oauth_discord_client_id: str
+    oauth_discord_client_secret: str
+    oauth_discord_issuer: str
+    oauth_discord_scopes: str
+    oauth_github_client_id: str
+    oauth_github_client_secret: str
+    oauth_github_issuer: str
+    oauth_github_scopes: str
+    oauth_facebook_client_id: str
+    oauth_facebook_client_secret: str
+    oauth_facebook_issuer: str
+    oauth_facebook_scopes: str
 
     smtp_url: str
     mail_from: str
@@ -154,6 +186,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             problems.append(
                 f"{setting.name}: {shown} cannot be used; accepted is {setting.form.accepted}"
             )
+    problems += _passkey_problems(values)
     problems += _conflicts(values)
     if problems:
         raise SettingsError(problems)
@@ -180,6 +213,28 @@ def _conflicts(values: Mapping[str, Any]) -> list[str]:
         if not values.get("smtp_url", "given"):
             problems.append("SMTP_URL: missing; production does not write mails to files")
     return problems
+
+
+def _passkey_problems(values: dict[str, Any]) -> list[str]:
+    """Fills in for which site passkeys are, as far as the settings leave it open; what does not fit
+    together when they do not."""
+    if not {"webauthn_rp_id", "webauthn_origins", "public_url", "http_port"} <= values.keys():
+        return []
+    try:
+        site = origins.passkey_site(
+            values["webauthn_rp_id"],
+            values["webauthn_origins"],
+            public_url=values["public_url"],
+            port=values["http_port"],
+        )
+    except ValueError:
+        return ["PUBLIC_URL: its port cannot be used"]
+    values["webauthn_rp_id"], values["webauthn_origins"] = site
+    strangers = [origin for origin in site[1] if not origins.belongs_to(origin, site[0])]
+    if site[1] and not strangers:
+        return []
+    named = ", ".join(strangers) or "none"
+    return [f"WEBAUTHN_RP_ID, WEBAUTHN_ORIGINS: {named} is no origin of {site[0]}"]
 
 
 def read_dotenv(path: Path) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -116,6 +116,24 @@ def _rate(text: str) -> str:
     return text
 
 
+def _issuer(text: str) -> str:
+    """Whoever answers at an issuer's address says who people are: it has to be the right one."""
+    parts = urlsplit(text)
+    host = parts.hostname or ""
+    if not host or "@" in parts.netloc or parts.query or parts.fragment or parts.port == 0:
+        raise ValueError(text)
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+        raise ValueError(text)
+    return text.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 TEXT = Form("a text", str)
 PATH = Form("a path", Path)
 FILE_OR_NOTHING = Form("the path of a file that exists, or nothing", _file_or_nothing)
@@ -132,6 +150,7 @@ ORIGINS = Form(
     _origins,
 )
 NETWORKS = Form("networks such as 10.0.0.0/8, separated by commas", _networks)
+ISSUER = Form("https://..., or http://... of this machine", _issuer)
 RATE = Form(rates.ACCEPTED, _rate)
 DATABASE = Form(
     "sqlite:///folder/file.db (one slash more for an absolute path; a database in memory is not "

@@ -21,7 +21,7 @@ def checked_origin(text: str) -> str:
     """An origin exactly as browsers write it, with https, or with http on localhost;
     ``ValueError`` for anything else."""
     parts = urlsplit(text)
-    host = parts.hostname or ""
+    host = checked_domain(parts.hostname or "")
     if text != _written(parts.scheme, host, parts.port):
         raise ValueError(text)
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_local(host)):

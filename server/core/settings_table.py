@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from server.core.forms import (
     BOOLEAN,
     DATABASE,
+    DOMAIN_OR_NOTHING,
     FILE_OR_NOTHING,
+    ISSUER,
     NETWORKS,
+    ORIGINS,
     PATH,
     PORT,
     RATE,
@@ -43,6 +46,31 @@ class Setting:
         if environment == "production" and self.production is not None:
             return self.production
         return self.default
+
+
+def _provider(name: str, title: str, issuer: str, scopes: str) -> tuple[Setting, ...]:
+    """The rows of one provider that people sign in with."""
+    row = f"OAUTH_{name}_"
+    return (
+        Setting(
+            row + "CLIENT_ID",
+            TEXT,
+            "",
+            f"Our client id at {title}; when empty, nobody signs in with it.",
+        ),
+        Setting(row + "CLIENT_SECRET", TEXT, "", "Its secret.", secret=True),
+        Setting(row + "ISSUER", ISSUER, issuer, f"Where {title} is asked."),
+        Setting(row + "SCOPES", TEXT, scopes, "What is asked for, separated by spaces."),
+    )
+
+
+def _native_clients(name: str) -> Setting:
+    return Setting(
+        f"OAUTH_{name}_NATIVE_CLIENT_IDS",
+        WORDS,
+        "",
+        "Ids of the same application's clients on devices, whose ID tokens are taken too.",
+    )
 
 
 SETTINGS = (
@@ -205,10 +233,40 @@ SETTINGS = (
         "A session ends after this long in any case.",
     ),
     Setting(
+        "SESSION_LIMIT",
+        whole(1, 10_000),
+        "50",
+        "Open sessions of one user; for one more the longest unused ends.",
+    ),
+    Setting(
         "REFRESH_GRACE_SECONDS",
         seconds(0, 300),
         "10",
         "A used refresh token may be repeated for this long.",
+    ),
+    Setting(
+        "STEP_UP_SECONDS",
+        whole(60, 86400),
+        "600",
+        "How long a session is trusted with risky calls after a fresh factor.",
+    ),
+    Setting(
+        "USER_GRACE_DAYS",
+        number(1, 365),
+        "30",
+        "How long a deleted account can be brought back until it is purged.",
+    ),
+    Setting(
+        "WEBAUTHN_RP_ID",
+        DOMAIN_OR_NOTHING,
+        "",
+        "Domain that passkeys are made for; when empty, the host of PUBLIC_URL. A change voids them.",
+    ),
+    Setting(
+        "WEBAUTHN_ORIGINS",
+        ORIGINS,
+        "",
+        "Origins of the pages that may use passkeys; when empty, PUBLIC_URL's, or this machine's.",
     ),
     Setting(
         "AUTO_ACTIVATE",
@@ -223,6 +281,32 @@ SETTINGS = (
     Setting(
         "HASH_QUEUE", whole(0, 100000), "64", "Passwords that may wait for one; more are refused."
     ),
+    Setting(
+        "DEV_OIDC_PORT",
+        PORT,
+        "9400",
+        "In development and without a client id of Google's, `make run` takes the OpenID provider on"
+        " this port of this machine for Google; `make demo` starts one there.",
+    ),
+    Setting(
+        "OAUTH_REDIRECT_URIS",
+        WORDS,
+        "",
+        "Where providers may send users back to: whole addresses, compared character by character.",
+    ),
+    Setting(
+        "OAUTH_TIMEOUT_SECONDS",
+        seconds(0.05, 30),
+        "10",
+        "How long one request to a provider may take.",
+    ),
+    *_provider("GOOGLE", "Google", "https://accounts.google.com", "openid email profile"),
+    _native_clients("GOOGLE"),
+    *_provider("APPLE", "Apple", "https://appleid.apple.com", "openid"),
+    _native_clients("APPLE"),
+    *_provider("DISCORD", "Discord", "https://discord.com", "identify email"),
+    *_provider("GITHUB", "GitHub", "https://github.com", "read:user user:email"),
+    *_provider("FACEBOOK", "Facebook", "https://www.facebook.com", "public_profile email"),
     Setting(
         "SMTP_URL",
         url_or_nothing("smtp", "smtps"),

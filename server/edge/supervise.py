@@ -92,6 +92,20 @@ async def _supervise(settings: Settings) -> int:
     return await _Group(settings).run()
 
 
+def _stand_in_provider(settings: Settings) -> dict[str, str]:
+    """In development, and unless Google is set up, Google is whatever OpenID provider listens on
+    this machine: nobody needs a client of Google's to try how people sign in with it."""
+    if settings.is_production or settings.oauth_google_client_id:
+        return {}
+    issuer = f"http://127.0.0.1:{settings.dev_oidc_port}"
+    return {
+        "OAUTH_GOOGLE_CLIENT_ID": "greenroom-development",
+        "OAUTH_GOOGLE_CLIENT_SECRET": "development",
+        "OAUTH_GOOGLE_ISSUER": issuer,
+        "OAUTH_REDIRECT_URIS": f"{issuer}/signed-in",
+    }
+
+
 class _Group:
     """The processes, from the first one's start to the last one's end."""
 
@@ -111,7 +125,11 @@ class _Group:
                 "METRICS_PORT": str(settings.metrics_port),
                 "PYTHONUNBUFFERED": "1",
             },
-            defaults={"LOG_FORMAT": "text", "PUBLIC_URL": public_url(settings)},
+            defaults={
+                "LOG_FORMAT": "text",
+                "PUBLIC_URL": public_url(settings),
+                **_stand_in_provider(settings),
+            },
         )
         self._prefixed = self._environment.get("LOG_FORMAT", "text") == "text"
 

@@ -4,7 +4,13 @@ from collections.abc import Mapping
 
 from server.core.caller import ANONYMOUS, Caller
 from server.core.clock import Clock
-from server.core.errors import PermissionDenied, RateLimited, ResourceExhausted, Unauthenticated
+from server.core.errors import (
+    CredentialsInvalid,
+    PermissionDenied,
+    RateLimited,
+    ResourceExhausted,
+    Unauthenticated,
+)
 from server.core.limits import Counters
 from server.core.rates import Rate
 from server.wire.auth_ports import Authenticator
@@ -105,10 +111,13 @@ class Admission:
         return await self._authenticator.authenticate(token)
 
     def check_policy(self, rule: MethodRule, caller: Caller) -> None:
-        """Raises ``AccessDenied`` or ``StepUpRequired`` unless the policy lets the caller in."""
+        """Raises ``AccessDenied`` or ``StepUpRequired`` unless the policy lets the caller in, and
+        ``CredentialsInvalid`` for an account that is deleted."""
         access = rule.access
         if access.public:
             return
+        if caller.deleted and not access.deleted_too:
+            raise CredentialsInvalid
         if not _kind_allowed(access, caller) or not _permitted(access, caller):
             raise AccessDenied(method=rule.full_name)
         if access.step_up:

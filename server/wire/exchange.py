@@ -83,6 +83,8 @@ class Exchange:
             admission.check_policy(rule, caller)
         except PermissionDenied as denial:
             if rule.audit:
+                # Counted first: nobody fills the audit log faster than they may call.
+                await admission.check_class(rule, caller, call.address)
                 await self._audit_denial(call, denial)
             raise
         await admission.check_class(rule, caller, call.address)

@@ -46,7 +46,8 @@ class MethodKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """Who is let in; made from ``Policy.access``, ``permission`` and ``step_up``."""
+    """Who is let in; made from ``Policy.access``, ``permission``, ``step_up`` and
+    ``deleted_too``."""
 
     public: bool
     signed_in: bool
@@ -56,6 +57,8 @@ class AccessRule:
     """True when the method itself checks a signature or a share link (WEBHOOK, GUEST)."""
     permission: str
     step_up: bool
+    deleted_too: bool = False
+    """True when a caller whose own account is deleted is let in as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ def _access(policy: policy_pb2.Policy) -> AccessRule:
         unsigned=bool(kinds & _UNSIGNED),
         permission=policy.permission,
         step_up=policy.step_up,
+        deleted_too=policy.deleted_too,
     )
 
 

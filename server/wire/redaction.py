@@ -26,7 +26,11 @@ def redacted(message: Message) -> dict[str, Any]:
     Works on the JSON form rather than on a copy of the message, so that a secret in an unknown
     field cannot slip through: unknown fields have no JSON form.
     """
-    values = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    try:
+        values = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    except json_format.SerializeToJsonError:
+        # A time or a mask that no JSON can say: the call is refused, and its line is still written.
+        return {"unprintable": message.DESCRIPTOR.full_name}
     descriptor: Any = message.DESCRIPTOR
     return _walk(descriptor, values)
 

@@ -92,6 +92,12 @@ class StreamRegistry:
         for stream in tuple(self._by_session.get(session_id, ())):
             stream.call.closing.close("SESSION_ENDED")
 
+    def close_signed_by(self, kids: frozenset[str]) -> None:
+        """Asks every stream to end that was opened with a token of one of these keys."""
+        for stream in tuple(self._open):
+            if stream.call.caller.signed_by in kids:
+                stream.call.closing.close("SESSION_ENDED")
+
     async def drain(self, seconds: float) -> bool:
         """Opens no new streams, asks all to end, waits; False when some are still open then."""
         self._draining = True

@@ -231,6 +231,7 @@ def test_every_method_lets_in_whom_it_should() -> None:
         "O": policy_pb2.ACCESS_OWNER,
         "M": policy_pb2.ACCESS_MEMBER,
         "A": policy_pb2.ACCESS_ADMIN,
+        "K": policy_pb2.ACCESS_SERVICE,
     }
     for name, method in METHODS.items():
         row = specified()[name.split(".")[1], method.name]

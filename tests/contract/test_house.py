@@ -178,6 +178,23 @@ def test_transactions_are_opened_by_the_unit_of_work_only() -> None:
     assert offences(server_files(), find) == []
 
 
+def test_tokens_are_decoded_in_two_modules() -> None:
+    """Our own in one, those of providers in the other; whoever reads a JWT elsewhere may forget a
+    check."""
+    allowed = {SERVER / "auth/tokens.py", SERVER / "auth/id_tokens.py"}
+    words = {"decode", "decode_complete", "get_unverified_header"}
+
+    def find(path: Path, tree: ast.Module) -> Iterator[tuple[int, str]]:
+        knows_jwt = any(
+            name.split(".")[0] in {"jwt", "joserfc", "authlib"} for _, name in imports(tree)
+        )
+        if path in allowed or not knows_jwt:
+            return
+        yield from ((line, f"calls .{name}()") for line, name in calls(tree) if name in words)
+
+    assert offences(server_files(), find) == []
+
+
 def test_no_query_skips_rows_by_count() -> None:
     def find(path: Path, tree: ast.Module) -> Iterator[tuple[int, str]]:
         yield from ((line, "calls .offset()") for line, name in calls(tree) if name == "offset")

@@ -52,7 +52,7 @@ def test_every_step_is_seen_twice(site: Site, tmp_path: Path) -> None:
     for _ in range(2):
         status, said = tour(tmp_path)
         assert status == 0, said
-        assert said.count("\u2713") == 10, said
+        assert said.count("\u2713") == 15, said
         assert "connection was broken 3 times: nothing lost" in said
 
 

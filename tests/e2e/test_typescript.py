@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import pytest
 
 from tests.support.cable import Cable
 from tests.support.node import TYPESCRIPT, installed_typescript, node_environment
-from tests.support.site import PASSWORD, Person, Site
+from tests.support.site import PASSWORD, Person, Site, running
 
 PROGRAM_SECONDS = 60
 
@@ -132,3 +133,39 @@ def test_a_visit(typescript: Path, site: Site, tmp_path: Path, transport: str) -
                     print(file=visit.stdin, flush=True)
             assert visit.wait() == 0
     assert lines == [*asked, "done"]
+
+
+def web_key(site: Site) -> str:
+    """A key for the storage of a web framework, of the first super_admin, who is made for it."""
+    address, password = "root@example.com", "a very long sentence about tea"
+    command = ("admin", "create", "--email", address, "--password-stdin")
+    subprocess.run(
+        [sys.executable, "-m", "server", *command],
+        env=site.environ,
+        input=password,
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_SECONDS,
+        check=True,
+    )
+    with httpx.Client(base_url=site.url, timeout=20) as rest:
+        reply = rest.post("/v1/auth:logIn", json={"email": address, "password": password})
+        tokens = reply.raise_for_status().json()["signedIn"]["tokens"]
+        rest.headers["authorization"] = f"Bearer {tokens['accessToken']}"
+        body = {"name": "Auth.js", "scopes": ["auth.web_storage"]}
+        return str(rest.post("/v1/auth/apiKeys", json=body).raise_for_status().json()["key"])
+
+
+def test_auth_js_keeps_everything_here(typescript: Path, tmp_path: Path) -> None:
+    """The real @auth/core signs people in, by a mailed link and with an OpenID provider."""
+    with running(tmp_path) as site:
+        plan = {"url": site.url, "apiKey": web_key(site)}
+        with program(str(typescript / "dist/tests/authjs.js"), json.dumps(plan)) as visit:
+            assert visit.stdout is not None
+            assert visit.stdout.read() == "done\n", site.output
+            assert visit.wait() == 0
+        found = httpx.get(
+            f"{site.url}/v1/web/users/0192f0c0-0000-7000-8000-000000000001",
+            headers={"authorization": f"Bearer {plan['apiKey']}"},
+        )
+        assert (found.status_code, found.json()["user"]) == (200, None)

@@ -209,5 +209,94 @@ def _shapes() -> Iterator[tuple[str, str]]:
         yield f"text {number}", text
 
 
-FORGED = [*_headers(), *_claims(), *_signatures(), *_shapes()]
+ORDER = 2**252 + 27742317777372353535851937790883648493
+"""Order of the Ed25519 base point (RFC 8032)."""
+
+SMALL_POINTS = (
+    b"\x01" + bytes(31),
+    bytes(32),
+    bytes(31) + b"\x80",
+    b"\xec" + b"\xff" * 30 + b"\x7f",
+    b"\xee" + b"\xff" * 30 + b"\x7f",
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+    bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+)
+"""Points of small order, canonical and not: signatures that verify for many messages are made of
+them where a verifier is careless."""
+
+
+def _encodings() -> Iterator[tuple[str, str]]:
+    """What project Wycheproof tries with JWS: other serializations, alphabets and JSON dialects."""
+    good = signed(HEADER, CLAIMS)
+    head, body, signature = good.split(".")
+    flat = {"protected": head, "payload": body, "signature": signature}
+    yield "flattened JSON", json.dumps(flat)
+    yield "general JSON", json.dumps({"payload": body, "signatures": [flat]})
+    yield "detached payload", f"{head}..{signature}"
+    yield "five parts", f"{head}.{body}.{signature}.{body}.{signature}"
+    yield "standard alphabet", f"{head}.{body}.{signature[:-2]}+/"
+    for name, text in (
+        ("space", " "),
+        ("line feed", "\n"),
+        ("tab", "\t"),
+        ("NUL", "\x00"),
+        ("percent", "%"),
+        ("equals", "="),
+        ("zero width", "\u200b"),
+    ):
+        yield f"{name} in the header", f"{head[:5]}{text}{head[5:]}.{body}.{signature}"
+        yield f"{name} in the claims", f"{head}.{body[:5]}{text}{body[5:]}.{signature}"
+        yield f"{name} in the signature", f"{head}.{body}.{signature[:5]}{text}{signature[5:]}"
+    plain = json.dumps(HEADER)
+    for name, raw in (
+        ("BOM", b"\xef\xbb\xbf" + plain.encode()),
+        ("UTF-16", plain.encode("utf-16")),
+        ("single quotes", plain.replace('"', "'").encode()),
+        ("comment", plain.replace("{", "{/**/").encode()),
+        ("trailing comma", plain.replace("}", ",}").encode()),
+        ("two objects", (plain + plain).encode()),
+        ("NUL after", plain.encode() + b"\x00"),
+        ("kid twice", plain.replace("}", ',"kid":"theirs"}').encode()),
+        ("typ twice", plain.replace("{", '{"typ":"JWT",').encode()),
+    ):
+        yield f"header with {name}", signed(raw, CLAIMS)
+    for alg in ("EdDSA ", " EdDSA", "EdDSA\x00", "EDDSA", "Ed25519", "ΕdDSA", ["EdDSA"], True, {}):
+        yield f"alg {alg!r} ", signed({**HEADER, "alg": alg}, CLAIMS)
+
+
+def _curve() -> Iterator[tuple[str, str]]:
+    """Signatures that are nearly ours, or good under a careless reading of RFC 8032."""
+    good = signed(HEADER, CLAIMS)
+    text, _, signature = good.rpartition(".")
+    raw = base64.urlsafe_b64decode(signature + "==")
+    point, scalar = raw[:32], int.from_bytes(raw[32:], "little")
+    for times in (1, 2, 7):
+        shifted = scalar + times * ORDER
+        if shifted < 1 << 256:
+            yield f"S + {times} L", f"{text}.{encoded(point + shifted.to_bytes(32, 'little'))}"
+    yield "S of 0", f"{text}.{encoded(point + bytes(32))}"
+    yield "L - S", f"{text}.{encoded(point + (ORDER - scalar).to_bytes(32, 'little'))}"
+    yield "S and R swapped", f"{text}.{encoded(raw[32:] + point)}"
+    yield "reversed", f"{text}.{encoded(raw[::-1])}"
+    for number, small in enumerate(SMALL_POINTS, start=1):
+        yield f"small R {number}, S 0", f"{text}.{encoded(small + bytes(32))}"
+        yield f"small R {number}", f"{text}.{encoded(small + raw[32:])}"
+    for bit in range(0, 512, 37):
+        flipped = (int.from_bytes(raw, "little") ^ (1 << bit)).to_bytes(64, "little")
+        yield f"bit {bit} flipped", f"{text}.{encoded(flipped)}"
+    head, _, body = text.partition(".")
+    for name, message in (
+        ("the claims alone", body),
+        ("the header alone", head),
+        ("both without their point", head + body),
+        ("the decoded claims", json.dumps(CLAIMS)),
+        ("the hash of both", hashlib.sha512(text.encode()).hexdigest()),
+        ("nothing", ""),
+    ):
+        yield f"a signature over {name}", f"{text}.{encoded(OURS.sign(message.encode()))}"
+    higher = _part({**CLAIMS, "ver": 2})
+    yield "claims of another token", f"{head}.{higher}.{signature}"
+
+
+FORGED = [*_headers(), *_claims(), *_signatures(), *_shapes(), *_encodings(), *_curve()]
 """Names and tokens; a server that accepts one of them is broken."""

@@ -10,10 +10,27 @@ from pathlib import Path
 
 from grpc import aio
 
+from greenroom.auth.v1 import api_key_service_pb2_grpc as api_key_grpc
+from greenroom.auth.v1 import audit_service_pb2_grpc as audit_grpc
 from greenroom.auth.v1 import auth_service_pb2 as auth_pb
 from greenroom.auth.v1 import auth_service_pb2_grpc as auth_grpc
+from greenroom.auth.v1 import email_service_pb2_grpc as email_grpc
+from greenroom.auth.v1 import identity_service_pb2_grpc as identity_grpc
+from greenroom.auth.v1 import mfa_service_pb2_grpc as mfa_grpc
+from greenroom.auth.v1 import oauth_service_pb2_grpc as oauth_grpc
+from greenroom.auth.v1 import passkey_service_pb2_grpc as passkey_grpc
+from greenroom.auth.v1 import password_service_pb2_grpc as password_grpc
+from greenroom.auth.v1 import registration_service_pb2_grpc as registration_grpc
+from greenroom.auth.v1 import role_service_pb2_grpc as role_grpc
 from greenroom.auth.v1 import session_service_pb2_grpc as session_grpc
 from greenroom.auth.v1 import sign_in_pb2, user_pb2
+from greenroom.auth.v1 import token_service_pb2_grpc as token_grpc
+from greenroom.auth.v1 import user_service_pb2_grpc as user_grpc
+from greenroom.auth.v1 import web_account_service_pb2_grpc as web_account_grpc
+from greenroom.auth.v1 import web_authenticator_service_pb2_grpc as web_authenticator_grpc
+from greenroom.auth.v1 import web_session_service_pb2_grpc as web_session_grpc
+from greenroom.auth.v1 import web_user_service_pb2_grpc as web_user_grpc
+from greenroom.auth.v1 import web_verification_service_pb2_grpc as web_verification_grpc
 from greenroom.chat.v1 import (
     channel_service_pb2_grpc as channel_grpc,
 )
@@ -23,8 +40,11 @@ from greenroom.chat.v1 import (
 from greenroom.chat.v1 import (
     message_service_pb2_grpc as message_grpc,
 )
+from server.auth.models import Session
+from server.auth.usecases.privileges import change_privilege
 from server.core.clock import Clock, ManualClock
 from server.core.config import Settings, load_settings
+from server.core.unit import Unit
 from server.main import Running, start
 from tests.support.mails import mails_in, token_for
 
@@ -68,17 +88,68 @@ class Greenroom:
         self.running = running
         self.channel = channel
         self.clock = clock
-        self.auth: auth_grpc.AuthServiceAsyncStub = auth_grpc.AuthServiceStub(channel)  # type: ignore[assignment]
+        self.auth: auth_grpc.AuthServiceAsyncStub = (
+            auth_grpc.AuthServiceStub(channel)  # type: ignore[assignment]
+        )
+        self.mfa: mfa_grpc.MfaServiceAsyncStub = mfa_grpc.MfaServiceStub(channel)  # type: ignore[assignment]
+        self.oauth: oauth_grpc.OAuthServiceAsyncStub = (
+            oauth_grpc.OAuthServiceStub(channel)  # type: ignore[assignment]
+        )
+        self.identities: identity_grpc.IdentityServiceAsyncStub = (
+            identity_grpc.IdentityServiceStub(channel)  # type: ignore[assignment]
+        )
+        self.audit: audit_grpc.AuditServiceAsyncStub = (
+            audit_grpc.AuditServiceStub(channel)  # type: ignore[assignment]
+        )
         self.sessions: session_grpc.SessionServiceAsyncStub = session_grpc.SessionServiceStub(
             channel
         )  # type: ignore[assignment]
+        self.passkeys: passkey_grpc.PasskeyServiceAsyncStub = passkey_grpc.PasskeyServiceStub(
+            channel
+        )  # type: ignore[assignment]
+        self.api_keys: api_key_grpc.ApiKeyServiceAsyncStub = (
+            api_key_grpc.ApiKeyServiceStub(channel)  # type: ignore[assignment]
+        )
+        self.tokens: token_grpc.TokenServiceAsyncStub = (
+            token_grpc.TokenServiceStub(channel)  # type: ignore[assignment]
+        )
+        self.web_users: web_user_grpc.WebUserServiceAsyncStub = web_user_grpc.WebUserServiceStub(
+            channel
+        )  # type: ignore[assignment]
+        self.web_accounts: web_account_grpc.WebAccountServiceAsyncStub = (
+            web_account_grpc.WebAccountServiceStub(channel)
+        )  # type: ignore[assignment]
+        self.web_sessions: web_session_grpc.WebSessionServiceAsyncStub = (
+            web_session_grpc.WebSessionServiceStub(channel)
+        )  # type: ignore[assignment]
+        self.web_verification: web_verification_grpc.WebVerificationServiceAsyncStub = (
+            web_verification_grpc.WebVerificationServiceStub(channel)
+        )  # type: ignore[assignment]
+        self.web_authenticators: web_authenticator_grpc.WebAuthenticatorServiceAsyncStub = (
+            web_authenticator_grpc.WebAuthenticatorServiceStub(channel)
+        )  # type: ignore[assignment]
+        self.passwords: password_grpc.PasswordServiceAsyncStub = password_grpc.PasswordServiceStub(
+            channel
+        )  # type: ignore[assignment]
+        self.emails: email_grpc.EmailServiceAsyncStub = email_grpc.EmailServiceStub(channel)  # type: ignore[assignment]
+        self.users: user_grpc.UserServiceAsyncStub = (
+            user_grpc.UserServiceStub(channel)  # type: ignore[assignment]
+        )
+        self.roles: role_grpc.RoleServiceAsyncStub = (
+            role_grpc.RoleServiceStub(channel)  # type: ignore[assignment]
+        )
+        self.registrations: registration_grpc.RegistrationServiceAsyncStub = (
+            registration_grpc.RegistrationServiceStub(channel)  # type: ignore[assignment]
+        )
         self.channels: channel_grpc.ChannelServiceAsyncStub = channel_grpc.ChannelServiceStub(
             channel
         )  # type: ignore[assignment]
         self.messages: message_grpc.MessageServiceAsyncStub = message_grpc.MessageServiceStub(
             channel
         )  # type: ignore[assignment]
-        self.events: event_grpc.EventServiceAsyncStub = event_grpc.EventServiceStub(channel)  # type: ignore[assignment]
+        self.events: event_grpc.EventServiceAsyncStub = (
+            event_grpc.EventServiceStub(channel)  # type: ignore[assignment]
+        )
 
     @property
     def settings(self) -> Settings:
@@ -121,6 +192,15 @@ class Greenroom:
             signed_in,
             (("authorization", f"Bearer {signed_in.tokens.access_token}"),),
         )
+
+    async def stale(self, person: Person) -> None:
+        """Lets the trust that came with a person's sign-in run out, as if its minutes were over: a
+        method that demands a fresh factor refuses the session until Reauthenticate."""
+
+        def lower(unit: Unit) -> None:
+            change_privilege(unit, Session.get_by_id(person.session_id), None)
+
+        await self.running.parts.database.run(lower, write=True)
 
     async def person(self, name: str = "person") -> Person:
         """Somebody new, signed up and logged in."""

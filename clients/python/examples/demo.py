@@ -1,7 +1,8 @@
 """A tour of a running Greenroom: ``make run`` in one terminal, ``make demo`` in another.
 
 Two people sign up and talk. A stream breaks and loses nothing, a stolen token kills its family, and
-the same history is read over REST. Each step checks what it saw; the exit status is 0 only if every
+the same history is read over REST. One of them turns on a second factor and signs a lost device out;
+somebody else comes in with a provider. Each step checks what it saw; the exit status is 0 only if every
 one of them was seen to work. It can be run again and again on the same data.
 """
 
@@ -22,6 +23,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import demo_accounts
 import grpc
 from grpc import aio
 
@@ -336,6 +338,18 @@ def over_rest(tour: Tour, token: str, channel_id: str) -> None:
     tour.done("REST shows the same history: ten messages, and a token for the next page")
 
 
+async def accounts(tour: Tour, ben: greenroom_client.Client) -> None:
+    """Two factors, a device list, a provider."""
+    log_in = {"email": f"ben-{tour.run}@example.com", "password": PASSWORD}
+    device = await demo_accounts.two_factors(
+        tour.address, ben, log_in, tour.patiently, expect, tour.done
+    )
+    async with device:
+        await demo_accounts.remote_sign_out(ben, device, expect, tour.done)
+    port = int(setting("DEV_OIDC_PORT", "9400"))
+    await demo_accounts.google(tour.address, port, tour.run, expect, tour.done)
+
+
 async def tour_of(address: str, mail_dir: Path) -> int:
     """The whole tour; the exit status."""
     tour = Tour(address, mail_dir)
@@ -351,6 +365,7 @@ async def tour_of(address: str, mail_dir: Path) -> int:
         channel_id = await talk(tour, ada, ben, line)
         await theft(tour, ada)
         over_rest(tour, await ben.keeper.access_token(), channel_id)
+        await accounts(tour, ben)
         await ben.log_out()
         tour.done("Ben logged out")
     print(f"All {tour.count} steps were seen to work, in {time.monotonic() - began:.1f} s.")

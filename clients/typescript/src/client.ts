@@ -1,11 +1,24 @@
 import type { CallOptions, Client as Stub, Transport } from "@connectrpc/connect";
 import { createClient } from "@connectrpc/connect";
 import { ContractTransport } from "./calls.js";
+import { SecondFactorNeeded } from "./errors.js";
 import type { WatchOptions } from "./events.js";
 import { EventStream } from "./events.js";
-import type { SignedIn } from "./gen/greenroom/auth/v1/sign_in_pb.js";
+import type { MfaChallenge, SignedIn } from "./gen/greenroom/auth/v1/sign_in_pb.js";
+import { AuditService } from "./gen/greenroom/auth/v1/audit_service_pb.js";
 import { AuthService } from "./gen/greenroom/auth/v1/auth_service_pb.js";
+import { MfaService } from "./gen/greenroom/auth/v1/mfa_service_pb.js";
+import { EmailService } from "./gen/greenroom/auth/v1/email_service_pb.js";
+import { PasswordService } from "./gen/greenroom/auth/v1/password_service_pb.js";
+import { PasskeyService } from "./gen/greenroom/auth/v1/passkey_service_pb.js";
+import { RegistrationService } from "./gen/greenroom/auth/v1/registration_service_pb.js";
+import { RoleService } from "./gen/greenroom/auth/v1/role_service_pb.js";
+import { IdentityService } from "./gen/greenroom/auth/v1/identity_service_pb.js";
+import { OAuthService } from "./gen/greenroom/auth/v1/oauth_service_pb.js";
 import { SessionService } from "./gen/greenroom/auth/v1/session_service_pb.js";
+import { ApiKeyService } from "./gen/greenroom/auth/v1/api_key_service_pb.js";
+import { TokenService } from "./gen/greenroom/auth/v1/token_service_pb.js";
+import { UserService } from "./gen/greenroom/auth/v1/user_service_pb.js";
 import { ChannelService } from "./gen/greenroom/chat/v1/channel_service_pb.js";
 import { EventService } from "./gen/greenroom/chat/v1/event_service_pb.js";
 import { MessageService } from "./gen/greenroom/chat/v1/message_service_pb.js";
@@ -33,10 +46,25 @@ export type Credentials = ({ email: string } | { phone: string } | { username: s
   deviceName?: string;
 };
 
+/** What proves a second factor. */
+export type SecondFactor = { totp: string } | { backupCode: string };
+
 /** Every service as a typed stub, over one connection and with one session. Made by `connect`. */
 export class Client {
   readonly auth: Stub<typeof AuthService>;
+  readonly oauth: Stub<typeof OAuthService>;
+  readonly identities: Stub<typeof IdentityService>;
   readonly sessions: Stub<typeof SessionService>;
+  readonly audit: Stub<typeof AuditService>;
+  readonly mfa: Stub<typeof MfaService>;
+  readonly passwords: Stub<typeof PasswordService>;
+  readonly emails: Stub<typeof EmailService>;
+  readonly passkeys: Stub<typeof PasskeyService>;
+  readonly apiKeys: Stub<typeof ApiKeyService>;
+  readonly tokens: Stub<typeof TokenService>;
+  readonly users: Stub<typeof UserService>;
+  readonly roles: Stub<typeof RoleService>;
+  readonly registrations: Stub<typeof RegistrationService>;
   readonly channels: Stub<typeof ChannelService>;
   readonly messages: Stub<typeof MessageService>;
   readonly events: Stub<typeof EventService>;
@@ -50,7 +78,19 @@ export class Client {
     this.#close = close;
     const transport = new ContractTransport(wire, () => this.keeper, this.#rhythm);
     this.auth = createClient(AuthService, transport);
+    this.oauth = createClient(OAuthService, transport);
+    this.identities = createClient(IdentityService, transport);
     this.sessions = createClient(SessionService, transport);
+    this.audit = createClient(AuditService, transport);
+    this.mfa = createClient(MfaService, transport);
+    this.passwords = createClient(PasswordService, transport);
+    this.emails = createClient(EmailService, transport);
+    this.passkeys = createClient(PasskeyService, transport);
+    this.apiKeys = createClient(ApiKeyService, transport);
+    this.tokens = createClient(TokenService, transport);
+    this.users = createClient(UserService, transport);
+    this.roles = createClient(RoleService, transport);
+    this.registrations = createClient(RegistrationService, transport);
     this.channels = createClient(ChannelService, transport);
     this.messages = createClient(MessageService, transport);
     this.events = createClient(EventService, transport);
@@ -64,14 +104,39 @@ export class Client {
     return this.keeper.tokens !== undefined;
   }
 
-  /** Opens a session with one of the identifiers, and keeps its tokens. */
+  /**
+   * Opens a session with one of the identifiers, and keeps its tokens. Rejects with `SecondFactorNeeded` where the
+   * account has a second factor: `completeMfa` goes on.
+   */
   async logIn(credentials: Credentials, options?: CallOptions): Promise<SignedIn> {
     const { password, deviceName = "" } = credentials;
     const request = { password, deviceName, identifier: identifier(credentials) };
     const { outcome } = await this.auth.logIn(request, options);
+    if (outcome.case === "mfaChallenge") throw new SecondFactorNeeded(outcome.value);
     if (outcome.case !== "signedIn") throw new TypeError("the server wants more than this client knows");
-    this.keeper.keep(tokensFromPb(outcome.value.tokens));
-    return outcome.value;
+    return this.#signedIn(outcome.value);
+  }
+
+  /**
+   * Opens the session that a challenge stands before, by a code of an authenticator app or a backup code, and keeps
+   * its tokens. A wrong code leaves the challenge as it was.
+   */
+  async completeMfa(challenge: MfaChallenge, proof: SecondFactor, options?: CallOptions): Promise<SignedIn> {
+    const request = {
+      challengeToken: challenge.challengeToken,
+      proof:
+        "totp" in proof
+          ? { case: "totpCode" as const, value: proof.totp }
+          : { case: "backupCode" as const, value: proof.backupCode },
+    };
+    const { signedIn } = await this.mfa.completeMfaChallenge(request, options);
+    if (signedIn === undefined) throw new TypeError("the server opened no session");
+    return this.#signedIn(signedIn);
+  }
+
+  #signedIn(signedIn: SignedIn): SignedIn {
+    this.keeper.keep(tokensFromPb(signedIn.tokens));
+    return signedIn;
   }
 
   /** Ends the session on the server and forgets its tokens. */

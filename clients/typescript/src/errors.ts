@@ -1,6 +1,7 @@
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { milliseconds } from "./contract.js";
+import type { MfaChallenge } from "./gen/greenroom/auth/v1/sign_in_pb.js";
 import {
   BadRequestSchema,
   ErrorInfoSchema,
@@ -11,6 +12,15 @@ import {
 /** There is no session, or it has ended: log in again. */
 export class SignedOut extends Error {
   override readonly name = "SignedOut";
+}
+
+/** The first factor was right, and the account has a second one: `Client.completeMfa` goes on with the challenge. */
+export class SecondFactorNeeded extends Error {
+  override readonly name = "SecondFactorNeeded";
+
+  constructor(readonly challenge: MfaChallenge) {
+    super("The account has a second factor; completeMfa goes on.");
+  }
 }
 
 /** The stable reason, such as `AUTH_ERROR_REASON_BAD_CREDENTIALS`; empty when Greenroom gave none. */

@@ -6,7 +6,8 @@ import { test } from "node:test";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { AuthService } from "../src/gen/greenroom/auth/v1/auth_service_pb.js";
-import { FileTokenStore, MemoryTokenStore, SignedOut } from "../src/node.js";
+import { MfaService } from "../src/gen/greenroom/auth/v1/mfa_service_pb.js";
+import { FileTokenStore, MemoryTokenStore, MfaMethod, SecondFactorNeeded, SignedOut } from "../src/node.js";
 import { freshTokens, NOW, pairPb, refusal, stage, stale, unavailable } from "./stage.js";
 
 /** Takes the newest access token only, and hands out the next pair for the newest refresh token. */
@@ -54,6 +55,33 @@ test("logging in keeps the tokens, logging out forgets them even when the server
   await assert.rejects(client.logOut(), ConnectError);
   assert.equal(tokenStore.load(), undefined);
   assert.equal(client.isSignedIn, false);
+});
+
+test("an account with a second factor is signed in by two steps", async () => {
+  const { client } = stage(
+    (router) => {
+      router.service(AuthService, {
+        logIn: () => ({ outcome: { case: "mfaChallenge", value: { challengeToken: "grm_1", methods: [MfaMethod.TOTP] } } }),
+      });
+      router.service(MfaService, {
+        completeMfaChallenge: ({ challengeToken, proof }) => {
+          assert.equal(challengeToken, "grm_1");
+          if (proof.value !== "123456" && proof.value !== "ABCDE-12345") {
+            throw refusal(Code.InvalidArgument, "AUTH_ERROR_REASON_MFA_CODE_INVALID");
+          }
+          return { signedIn: { tokens: pairPb(freshTokens(1)), user: { id: proof.case } } };
+        },
+      });
+    },
+    { tokenStore: new MemoryTokenStore() },
+  );
+  const error: unknown = await client.logIn({ email: "ada@example.com", password: "x" }).catch((thrown: unknown) => thrown);
+  assert.ok(error instanceof SecondFactorNeeded);
+  assert.equal(client.isSignedIn, false);
+  await assert.rejects(client.completeMfa(error.challenge, { totp: "000000" }), ConnectError);
+  assert.equal((await client.completeMfa(error.challenge, { totp: "123456" })).user?.id, "totpCode");
+  assert.equal(client.isSignedIn, true);
+  assert.equal((await client.completeMfa(error.challenge, { backupCode: "ABCDE-12345" })).user?.id, "backupCode");
 });
 
 test("a token is renewed before it ends, once for all who wait", async () => {

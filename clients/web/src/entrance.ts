@@ -1,5 +1,5 @@
-import type { Client, TokenStore, User } from "@greenroom/client";
-import { Persona } from "@greenroom/client";
+import type { Client, MfaChallenge, SignedIn, TokenStore, User } from "@greenroom/client";
+import { Persona, reasonOf, SecondFactorNeeded } from "@greenroom/client";
 import { byId, element, field, onPress } from "./dom.js";
 import { onSubmit, textOf } from "./forms.js";
 
@@ -31,6 +31,7 @@ export class Entrance {
   >;
   readonly #resend = byId("resend", HTMLButtonElement);
   #email = "";
+  #challenge: MfaChallenge | undefined;
 
   constructor(client: Client, store: StayingStore, enter: (user: User) => void) {
     this.#client = client;
@@ -40,6 +41,12 @@ export class Entrance {
     personas.append(...PERSONAS.map(([value, label]) => element("option", { value: String(value) }, label)));
     this.#wireTabs();
     onSubmit(this.#forms["log-in"], () => this.#logIn());
+    // A challenge belongs to whom it was made for.
+    for (const name of ["email", "password"]) {
+      field(this.#forms["log-in"], name).addEventListener("input", () => {
+        if (this.#challenge !== undefined) this.#ask(undefined);
+      });
+    }
     onSubmit(this.#forms["sign-up"], () => this.#signUp());
     onSubmit(this.#forms.verify, () => this.#verify());
     onPress(this.#resend, () => this.#client.auth.resendVerification({ email: this.#email }));
@@ -58,18 +65,49 @@ export class Entrance {
   /** Hides the forms and forgets what was typed. */
   close(): void {
     this.#section.hidden = true;
+    this.#ask(undefined);
     for (const form of Object.values(this.#forms)) form.reset();
   }
 
   async #logIn(): Promise<void> {
     const form = this.#forms["log-in"];
     this.#store.stays = field(form, "stay").checked;
-    const { user } = await this.#client.logIn({
+    try {
+      const { user } = await (this.#challenge === undefined ? this.#firstFactor() : this.#secondFactor(this.#challenge));
+      this.#ask(undefined);
+      if (user !== undefined) this.#enter(user);
+    } catch (error) {
+      if (error instanceof SecondFactorNeeded) {
+        this.#ask(error.challenge);
+        return;
+      }
+      // A sign-in that took too long begins anew.
+      if (reasonOf(error) === "AUTH_ERROR_REASON_MFA_CHALLENGE_INVALID") this.#ask(undefined);
+      throw error;
+    }
+  }
+
+  #firstFactor(): Promise<SignedIn> {
+    const form = this.#forms["log-in"];
+    return this.#client.logIn({
       email: textOf(form, "email"),
       password: textOf(form, "password"),
       deviceName: "Greenroom console",
     });
-    if (user !== undefined) this.#enter(user);
+  }
+
+  #secondFactor(challenge: MfaChallenge): Promise<SignedIn> {
+    const code = textOf(this.#forms["log-in"], "code").trim();
+    return this.#client.completeMfa(challenge, /^\d{6}$/.test(code) ? { totp: code } : { backupCode: code });
+  }
+
+  /** Shows the field for a second factor while one is asked for. */
+  #ask(challenge: MfaChallenge | undefined): void {
+    this.#challenge = challenge;
+    const code = field(this.#forms["log-in"], "code");
+    byId("second-factor", HTMLElement).hidden = challenge === undefined;
+    code.value = "";
+    if (challenge !== undefined) code.focus();
   }
 
   async #signUp(): Promise<void> {

@@ -17,11 +17,12 @@ def sign_up_from_pb(request: auth_service_pb2.SignUpRequest) -> SignUp:
         display_name=request.display_name,
         persona=persona,
         language=request.language,
+        info=request.info,
     )
 
 
 def user_to_pb(view: UserView) -> user_pb2.User:
-    """A user as they see themselves."""
+    """A user as they see themselves, or as staff do when the view is for them."""
     user = view.user
     return user_pb2.User(
         id=user.id,
@@ -31,7 +32,7 @@ def user_to_pb(view: UserView) -> user_pb2.User:
         phone_verified_time=optional_time_to_pb(user.phone_verified_at),
         username=user.username or "",
         display_name=user.display_name,
-        status=user_pb2.UserStatus.Value(f"USER_STATUS_{user.status}"),
+        status=user_pb2.UserStatus.Value(f"USER_STATUS_{view.status}"),
         roles=view.roles,
         permissions=view.permissions,
         onboarding_completed=user.onboarding_completed,
@@ -39,6 +40,25 @@ def user_to_pb(view: UserView) -> user_pb2.User:
         create_time=time_to_pb(user.create_time),
         update_time=time_to_pb(user.update_time),
         last_login_time=optional_time_to_pb(user.last_login_at),
+        etag=view.etag,
+        first_name=user.first_name or "",
+        last_name=user.last_name or "",
+        avatar_url=user.avatar_url or "",
+        avatar_media_id=user.avatar_media_id or "",
+        cover_url=user.cover_url or "",
+        primary_role=user.primary_role or "",
+        signup_provider=user.signup_provider,
+        access_level=user_pb2.AccessLevel.Value(f"ACCESS_LEVEL_{user.access_level}"),
+        allowed_channels=user.allowed_channels,
+        status_reason=(user.status_reason or "") if view.for_staff else "",
+        suspended_until_time=optional_time_to_pb(
+            user.suspended_until if view.status == "SUSPENDED" else None
+        ),
+        delete_time=optional_time_to_pb(user.deleted_at),
+        purge_time=optional_time_to_pb(user.purge_at),
+        last_online_time=optional_time_to_pb(user.last_online_at),
+        two_factor_enabled=view.two_factors,
+        language=user.language,
     )
 
 

@@ -7,13 +7,15 @@ from greenroom.auth.v1 import (
     session_pb2,
     session_service_pb2,
 )
-from server.auth.convert.times import time_to_pb
+from server.auth.convert.times import optional_time_to_pb, time_to_pb
+from server.auth.devices import software_of
 from server.auth.models import Session
 from server.core.pagination import Page
 
 
 def session_to_pb(session: Session, current_id: str) -> session_pb2.Session:
     """A session as its owner sees it."""
+    software = software_of(session.user_agent)
     return session_pb2.Session(
         id=session.id,
         device_name=session.device_info,
@@ -24,6 +26,14 @@ def session_to_pb(session: Session, current_id: str) -> session_pb2.Session:
         last_active_time=time_to_pb(session.last_active_at),
         expire_time=time_to_pb(session.expires_at),
         absolute_expire_time=time_to_pb(session.absolute_expires_at),
+        platform=software.platform,
+        browser=software.browser,
+        sign_in_methods=session.auth_methods,
+        assurance_level=session.assurance_level,
+        privileged_until_time=optional_time_to_pb(session.privileged_until),
+        last_refresh_time=optional_time_to_pb(session.last_refresh_at),
+        refresh_count=session.refresh_count,
+        sign_in_ip_address=session.metadata.get("sign_in_ip", ""),
     )
 
 

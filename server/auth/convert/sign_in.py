@@ -13,7 +13,7 @@ from server.auth.convert.times import time_to_pb
 from server.auth.issuing import Device, IssuedTokens
 from server.auth.rules import plain_text
 from server.auth.usecases.log_in import Identifier
-from server.auth.usecases.signing_in import SecondFactorNeeded, SignInOutcome
+from server.auth.usecases.signing_in import SecondFactorNeeded, SignedInUser, SignInOutcome
 from server.wire.call import Call
 
 
@@ -49,14 +49,17 @@ def outcome_to_pb(outcome: SignInOutcome, reply: Reply) -> Reply:
         )
         challenge.expire_time.CopyFrom(time_to_pb(outcome.expires))
         return reply
-    reply.signed_in.CopyFrom(
-        sign_in_pb2.SignedIn(
-            session=session_to_pb(outcome.session, outcome.session.id),
-            tokens=tokens_to_pb(outcome.tokens),
-            user=user_to_pb(outcome.user),
-        )
-    )
+    reply.signed_in.CopyFrom(signed_in_to_pb(outcome))
     return reply
+
+
+def signed_in_to_pb(signed_in: SignedInUser) -> sign_in_pb2.SignedIn:
+    """An open session and its tokens."""
+    return sign_in_pb2.SignedIn(
+        session=session_to_pb(signed_in.session, signed_in.session.id),
+        tokens=tokens_to_pb(signed_in.tokens),
+        user=user_to_pb(signed_in.user),
+    )
 
 
 def tokens_to_pb(tokens: IssuedTokens) -> session_pb2.TokenPair:

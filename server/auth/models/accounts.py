@@ -1,5 +1,7 @@
 """Accounts, their roles and passwords."""
 
+from typing import Any
+
 from peewee import (
     BooleanField,
     CompositeKey,
@@ -9,8 +11,11 @@ from peewee import (
     TextField,
 )
 
-from server.auth.rules import UserStatus
+from server.auth.rules import UserStatus, search_text_of
 from server.core.db import JsonField, Model, Row, TimestampField
+
+SEARCHED = frozenset({"display_name", "email", "username", "phone"})
+"""Columns of users whose text is found by a search."""
 
 
 class User(Row):
@@ -42,9 +47,33 @@ class User(Row):
     purge_at = TimestampField(null=True)
     legacy_source = TextField(null=True)
     legacy_id = TextField(null=True)
+    language = TextField(default="")
+    search_text = TextField(default="")
+    deleted_by = TextField(null=True)
+    status_before = TextField(null=True)
 
     class Meta:
         table_name = "users"
+
+    def save(self, force_insert: bool = False, only: Any = None) -> int | bool:
+        """As any row; what a search looks at follows what it is made of. Whoever changes one of
+        ``SEARCHED`` by a bulk update has to see to it themselves."""
+        if force_insert or self._dirty & SEARCHED:  # type: ignore[attr-defined]
+            self.search_text = search_text_of(
+                self.display_name, self.email, self.username, self.phone
+            )
+            only = only and [*only, type(self).search_text]
+        return super().save(force_insert=force_insert, only=only)
+
+    @classmethod
+    def holding(cls, role: str) -> "ModelSelect[User]":
+        """The users who hold the role of this name."""
+        return (
+            cls.select()
+            .join(UserRole, on=(UserRole.user == cls.id))
+            .join(Role)
+            .where(Role.name == role)
+        )
 
     @classmethod
     def by_identifier(cls, kind: str, value: str) -> "ModelSelect[User]":

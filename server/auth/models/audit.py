@@ -3,9 +3,12 @@
 from peewee import (
     BigIntegerField,
     IntegerField,
+    ModelSelect,
     TextField,
 )
 
+from server.auth.rules import ADMIN_ROLES, READ_AUDIT
+from server.core.caller import Caller
 from server.core.db import Model, TimestampField
 
 
@@ -34,6 +37,15 @@ class AuditEvent(Model):
 
     class Meta:
         table_name = "audit_events"
+
+    @classmethod
+    def within_reach_of(cls, caller: Caller) -> "ModelSelect[AuditEvent]":
+        """The events that a caller may read: all for administrators who are permitted to, otherwise
+        those that they caused themselves."""
+        permitted = not caller.permissions.isdisjoint({READ_AUDIT, "*"})
+        if permitted and caller.roles & ADMIN_ROLES:
+            return cls.select()
+        return cls.select().where(cls.actor_id == caller.user_id)
 
 
 class AuditChain(Model):

@@ -1,6 +1,7 @@
 """Sign-ups, and the secrets that mails carry."""
 
 from datetime import datetime
+from typing import Any
 
 from peewee import (
     ForeignKeyField,
@@ -9,7 +10,7 @@ from peewee import (
 )
 
 from server.auth.models.accounts import User
-from server.auth.rules import RegistrationStatus
+from server.auth.rules import RegistrationStatus, search_text_of
 from server.core.db import JsonField, Row, TimestampField
 
 
@@ -29,9 +30,19 @@ class Registration(Row):
     user = ForeignKeyField(User, null=True)
     user_id: str | None
     expires_at = TimestampField()
+    search_text = TextField(default="")
+    reason = TextField(default="")
+    decided_by = TextField(null=True)
+    decided_at = TimestampField(null=True)
 
     class Meta:
         table_name = "registrations"
+
+    def save(self, force_insert: bool = False, only: Any = None) -> int | bool:
+        """As any row; a new one gets the text that a search looks at."""
+        if force_insert:
+            self.search_text = search_text_of(self.name, self.email)
+        return super().save(force_insert=force_insert, only=only)
 
     @classmethod
     def waiting_for(cls, email: str, now: datetime) -> "ModelSelect[Registration]":
@@ -56,6 +67,7 @@ class VerificationToken(Row):
     registration = ForeignKeyField(Registration, null=True)
     registration_id: str | None
     user = ForeignKeyField(User, null=True)
+    user_id: str | None
     metadata = JsonField(default=dict)
     expires_at = TimestampField()
     consumed_at = TimestampField(null=True)

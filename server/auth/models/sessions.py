@@ -38,6 +38,7 @@ class Session(Row):
     auth_methods = JsonField(default=list)
     assurance_level = IntegerField(default=1)
     privileged_until = TimestampField(null=True)
+    privilege_changed_at = TimestampField(null=True)
     ip = TextField(default="")
     user_agent = TextField(default="")
 

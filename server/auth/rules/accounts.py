@@ -30,6 +30,9 @@ PERSONAS = ("creator", "editor", "brand", "student", "teacher")
 
 ADMIN_ROLES = frozenset({"admin", "super_admin"})
 
+READ_AUDIT = "auth.audit.read"
+"""The permission to read what others did."""
+
 
 REGISTRATION_LIFE = timedelta(days=7)
 """How long an unproven sign-up waits; a new token can be asked for meanwhile."""
@@ -37,6 +40,10 @@ REGISTRATION_LIFE = timedelta(days=7)
 
 VERIFICATION_LIFE = timedelta(hours=24)
 """How long a mailed verification token can be used."""
+
+
+RESET_LIFE = timedelta(hours=1)
+"""How long a mailed token for a new password can be used."""
 
 
 MOST_LISTED_REGISTRATIONS = 3

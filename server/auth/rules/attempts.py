@@ -87,14 +87,18 @@ SENDS_PER_MINUTE = 1
 SENDS_PER_HOUR = 5
 
 
+RESETS_PER_HOUR = 3
+"""Mails with a token for a new password that leave for one address; they have a count of their own."""
+
+
 def after_send(
-    recent: Sequence[datetime], now: datetime, *, spaced: bool
+    recent: Sequence[datetime], now: datetime, *, spaced: bool, most: int = SENDS_PER_HOUR
 ) -> tuple[datetime, ...] | None:
     """The sends to one address within the last hour, this one included; ``None`` when it must not
-    leave: at most five an hour, and one a minute where they have to be ``spaced``."""
+    leave: at most five an hour, or ``most``, and one a minute where they have to be ``spaced``."""
     lately = tuple(sent for sent in recent if sent > now - timedelta(hours=1))
     last_minute = sum(1 for sent in lately if sent > now - timedelta(minutes=1))
-    if len(lately) >= SENDS_PER_HOUR or (spaced and last_minute >= SENDS_PER_MINUTE):
+    if len(lately) >= most or (spaced and last_minute >= SENDS_PER_MINUTE):
         return None
     return (*lately, now)
 

@@ -15,6 +15,7 @@ class RevokeReason(StrEnum):
     RECLAIMED = "RECLAIMED"
     PASSWORD_CHANGE = "PASSWORD_CHANGE"
     LIMIT = "LIMIT"
+    DELETED = "DELETED"
 
 
 class RefreshVerdict(StrEnum):
@@ -39,6 +40,11 @@ class Lifetimes:
     absolute: timedelta
     grace: timedelta
     """For how long after its use a refresh token still yields the successor it was traded for."""
+    step_up: timedelta = timedelta(minutes=10)
+    """For how long after a fresh factor a session may make the calls that demand one."""
+
+    session_limit: int = 50
+    """How many sessions of a user may be open; for one more the longest unused ends."""
 
     def session_end(self, now: datetime, absolute_end: datetime) -> datetime:
         """When a session that is used now ends unless it is used again."""

@@ -1,14 +1,28 @@
 """AuthService: the ways in and out."""
 
+from datetime import datetime
+
 from greenroom.auth.v1 import auth_service_pb2 as pb
 from server.auth.convert.accounts import me_to_bytes, sign_up_from_pb
+from server.auth.convert.mfa import code_from_pb
 from server.auth.convert.sessions import keys_to_pb
 from server.auth.convert.sign_in import device_of, identifier_from_pb, outcome_to_pb, tokens_to_pb
+from server.auth.convert.times import time_to_pb
 from server.auth.keys import SigningKeys
 from server.auth.me_cache import MeCache
 from server.auth.passwords import Passwords
-from server.auth.usecases import log_in, registration, sessions, users
+from server.auth.usecases import (
+    log_in,
+    mailed_tokens,
+    passkeys,
+    reauthentication,
+    registration,
+    sessions,
+    users,
+)
+from server.auth.usecases.passkeys import PasskeyDesk
 from server.auth.usecases.registration import SignUpDesk
+from server.auth.usecases.second_factors import Code
 from server.auth.usecases.signing_in import SignInDesk
 from server.core.errors import Refused
 from server.wire.call import Call
@@ -22,12 +36,14 @@ class AuthServicer:
         *,
         desk: SignUpDesk,
         sign_in: SignInDesk,
+        passkeys: PasskeyDesk,
         passwords: Passwords,
         keys: SigningKeys,
         me: MeCache,
     ) -> None:
         self._desk = desk
         self._sign_in = sign_in
+        self._passkeys = passkeys
         self._passwords = passwords
         self._keys = keys
         self._me = me
@@ -44,7 +60,8 @@ class AuthServicer:
 
     def VerifyEmail(self, request: pb.VerifyEmailRequest, call: Call) -> pb.VerifyEmailResponse:
         """Consumes a mailed token."""
-        return pb.VerifyEmailResponse(email=registration.verify_email(call.unit, request.token))
+        email = mailed_tokens.verify_email(call.unit, request.token, outbox=self._desk.outbox)
+        return pb.VerifyEmailResponse(email=email)
 
     def ResendVerification(
         self, request: pb.ResendVerificationRequest, call: Call
@@ -84,6 +101,48 @@ class AuthServicer:
         """Ends the session of the calling token."""
         sessions.log_out(call.unit)
         return pb.LogOutResponse()
+
+    async def Reauthenticate(
+        self, request: pb.ReauthenticateRequest, call: Call
+    ) -> pb.ReauthenticateResponse | Refused:
+        """Raises the calling session by whichever proof was given."""
+        if request.WhichOneof("proof") == "password":
+            until = await self._raise_by_password(request.password, call)
+        elif request.WhichOneof("proof") == "passkey_json":
+            until = await call.run(
+                lambda unit: passkeys.reauthenticate(
+                    unit, request.passkey_json, desk=self._passkeys
+                )
+            )
+        else:
+            until = await self._raise_by_code(code_from_pb(request), call)
+        if isinstance(until, Refused):
+            return until
+        return pb.ReauthenticateResponse(privileged_until_time=time_to_pb(until))
+
+    async def _raise_by_password(self, password: str, call: Call) -> datetime | Refused:
+        self._passwords.check_room()
+        device = device_of(call)
+        keyring = self._sign_in.keyring
+        begun = await call.run(
+            lambda unit: reauthentication.begin_by_password(unit, device, keyring=keyring)
+        )
+        if isinstance(begun, Refused):
+            return begun
+        verdict = await self._passwords.check(password, begun.password_hash, begun.algorithm)
+        return await call.run(
+            lambda unit: reauthentication.complete_by_password(
+                unit, begun, verdict, desk=self._sign_in
+            )
+        )
+
+    async def _raise_by_code(self, code: Code, call: Call) -> datetime | Refused:
+        begun = await call.run(lambda unit: reauthentication.begin_by_code(unit, code))
+        if isinstance(begun, Refused):
+            return begun
+        return await call.run(
+            lambda unit: reauthentication.complete_by_code(unit, code, begun, desk=self._sign_in)
+        )
 
     async def GetMe(self, request: pb.GetMeRequest, call: Call) -> bytes:
         """The encoded reply, from memory when it is there."""

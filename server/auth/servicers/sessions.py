@@ -31,3 +31,10 @@ class SessionServicer:
         """Ends one session."""
         sessions.revoke_session(call.unit, request.session_id)
         return session_pb.RevokeSessionResponse()
+
+    def RevokeOtherSessions(
+        self, request: session_pb.RevokeOtherSessionsRequest, call: Call
+    ) -> session_pb.RevokeOtherSessionsResponse:
+        """Ends all of the caller's sessions but the calling one."""
+        ended = sessions.revoke_other_sessions(call.unit)
+        return session_pb.RevokeOtherSessionsResponse(ended_count=ended)

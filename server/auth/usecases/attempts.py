@@ -7,6 +7,7 @@ from server.auth.models import ContactSend, LoginAttempt, Session, User
 from server.auth.rules import (
     ACCOUNT_LIMIT,
     ADDRESS_LIMIT,
+    SENDS_PER_HOUR,
     AttemptLimit,
     Tally,
     after_send,
@@ -47,6 +48,11 @@ def subjects_of(
     )
 
 
+def account_subject(keyring: Keyring, user_id: str) -> str:
+    """The key of an account's log-ins from networks that it has no open session on."""
+    return keyring.hmac("login-attempts", f"user:{user_id}".encode()).hex()
+
+
 def count_try(unit: Unit, subjects: Subjects) -> float:
     """Counts one try as failed before anybody looks at its password; returns 0. Where a subject has
     to wait it counts nothing and returns the seconds."""
@@ -67,13 +73,16 @@ def take_back(unit: Unit, subjects: Subjects) -> None:
         _store(unit, row, Tally() if kind == "ACCOUNT" else forgiven(_tally(row)))
 
 
-def may_send(unit: Unit, keyring: Keyring, contact: str, *, spaced: bool) -> bool:
-    """Counts a mail to a contact and says whether it may leave; the same work for every contact."""
+def may_send(
+    unit: Unit, keyring: Keyring, contact: str, *, spaced: bool, most: int = SENDS_PER_HOUR
+) -> bool:
+    """Counts a mail to a contact and says whether it may leave (``rules.after_send``); the same
+    work for every contact."""
     key = keyring.hmac("contact-sends", contact.encode()).hex()
     ContactSend.insert(contact=key, update_time=unit.now).on_conflict_ignore().execute()
     row = locked(ContactSend.select().where(ContactSend.contact == key)).get()
     recent = [instant(stamp) for stamp in row.recent]
-    kept = after_send(recent, unit.now, spaced=spaced)
+    kept = after_send(recent, unit.now, spaced=spaced, most=most)
     if kept is None:
         return False
     row.recent = [microseconds(sent) for sent in kept]

@@ -5,18 +5,24 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from server.auth.models import (
+    ApiKey,
     ContactSend,
     LoginAttempt,
+    MfaChallenge,
+    MfaFactor,
+    OAuthAuthorization,
+    PasskeyChallenge,
     RefreshToken,
     Registration,
     Session,
     VerificationToken,
 )
 from server.auth.rules import ACCOUNT_LIMIT, RegistrationStatus
+from server.auth.usecases.user_status import lift_suspensions
 from server.core.unit import Unit
 
 KEEP_ENDED_SESSIONS = timedelta(days=30)
-"""How long an ended session stays on record."""
+"""How long an ended session, or an ended key, stays on record."""
 
 BATCH = 1000
 """Rows that one transaction touches at most."""
@@ -27,18 +33,28 @@ Step = Callable[[Unit], int]
 def steps(grace: timedelta) -> Iterator[Step]:
     """Units that each delete or blank up to ``BATCH`` rows and say how many; each is run until it
     finds fewer. ``grace`` is how long a spent refresh token still carries its successor."""
+    yield lambda unit: _delete(OAuthAuthorization, OAuthAuthorization.expires_at < unit.now)
     yield lambda unit: _delete(VerificationToken, VerificationToken.expires_at < unit.now)
     yield lambda unit: _delete(
         Registration,
         (Registration.expires_at < unit.now)
         & (Registration.status != RegistrationStatus.ACTIVATED),
     )
+    yield lambda unit: _delete(MfaChallenge, MfaChallenge.expires_at < unit.now)
+    yield lambda unit: _delete(MfaFactor, MfaFactor.expires_at < unit.now)
+    yield lambda unit: lift_suspensions(unit, BATCH)
     yield lambda unit: _delete(RefreshToken, RefreshToken.expires_at < unit.now)
     yield lambda unit: _forget_successors(unit.now - grace)
     yield lambda unit: _delete(Session, _long_ended(unit.now - KEEP_ENDED_SESSIONS))
     yield lambda unit: _delete(
+        ApiKey,
+        (ApiKey.expires_at < unit.now - KEEP_ENDED_SESSIONS)
+        | (ApiKey.revoked_at < unit.now - KEEP_ENDED_SESSIONS),
+    )
+    yield lambda unit: _delete(
         LoginAttempt, LoginAttempt.update_time < unit.now - 2 * ACCOUNT_LIMIT.forget_blocked_after
     )
+    yield lambda unit: _delete(PasskeyChallenge, PasskeyChallenge.expires_at < unit.now)
     yield lambda unit: _delete(ContactSend, ContactSend.update_time < unit.now - timedelta(hours=2))
 
 

@@ -8,9 +8,11 @@ from server.auth.errors import BadCredentials, TooManyAttempts
 from server.auth.issuing import Device
 from server.auth.models import Credential, User
 from server.auth.passwords import ALGORITHM, Verdict
-from server.auth.rules import fold_email, fold_username, may_act
+from server.auth.rules import fold_email, fold_username
 from server.auth.usecases.attempts import Subjects, count_try, subjects_of, take_back
+from server.auth.usecases.second_factors import locked_user
 from server.auth.usecases.signing_in import SignInDesk, SignInOutcome, finish_sign_in
+from server.auth.usecases.users import may_sign_in
 from server.core.errors import Refused
 from server.core.sealing import Keyring
 from server.core.unit import Unit
@@ -53,9 +55,14 @@ def begin_log_in(
     if wait > 0:
         unit.audit(actions.LOG_IN, resource=_resource_of(user), result="TOO_MANY_ATTEMPTS")
         return Refused(TooManyAttempts(retry_after=wait))
-    credential = None if user is None else Credential.get_or_none(Credential.user == user.id)
-    if user is None or credential is None:
-        return Candidate(subjects)
+    return Candidate(subjects) if user is None else candidate_of(user, subjects)
+
+
+def candidate_of(user: User, subjects: Subjects) -> Candidate:
+    """What the password of an account is checked against; nothing matches where it has none."""
+    credential = Credential.get_or_none(Credential.user == user.id)
+    if credential is None:
+        return Candidate(subjects, user.id)
     return Candidate(subjects, user.id, credential.password_hash, credential.algorithm)
 
 
@@ -63,12 +70,10 @@ def complete_log_in(
     unit: Unit, candidate: Candidate, verdict: Verdict, device: Device, *, desk: SignInDesk
 ) -> SignInOutcome | Refused:
     """Signs in when the password was right and the account is in use."""
-    user = User.get_or_none(User.id == candidate.user_id) if verdict.matches else None
-    if (
-        user is None
-        or not may_act(user.status, user.suspended_until, unit.now)
-        or not _still_valid(unit, candidate, verdict)
-    ):
+    # Locked, so that of a sign-in and a change of the password each sees the other: no session is
+    # opened by a password that was replaced while it was being checked.
+    user = locked_user(candidate.user_id) if verdict.matches else None
+    if user is None or not may_sign_in(user, unit.now) or not still_valid(unit, candidate, verdict):
         tried = f"users/{candidate.user_id}" if candidate.user_id else ""
         unit.audit(actions.LOG_IN, resource=tried, result="BAD_CREDENTIALS")
         return Refused(BadCredentials())
@@ -76,7 +81,7 @@ def complete_log_in(
     return finish_sign_in(unit, user, device, desk=desk, method="password")
 
 
-def _still_valid(unit: Unit, candidate: Candidate, verdict: Verdict) -> bool:
+def still_valid(unit: Unit, candidate: Candidate, verdict: Verdict) -> bool:
     """False when the password was changed while it was being checked. Stores a fresh hash if the
     check made one."""
     same = (Credential.user == candidate.user_id) & (

@@ -10,7 +10,6 @@ from server.auth.events import EmailVerified, SignedUp, UserChanged
 from server.auth.issuing import VERIFICATION_PREFIX, hash_of
 from server.auth.mails import WaitingSignUp, taken_mail, verification_mail
 from server.auth.models import (
-    Credential,
     Registration,
     Role,
     User,
@@ -24,21 +23,28 @@ from server.auth.rules import (
     REGISTRATION_LIFE,
     VERIFICATION_LIFE,
     RegistrationStatus,
-    RevokeReason,
     UserStatus,
     fold_email,
     name_for,
     plain_text,
 )
 from server.auth.usecases.attempts import may_send
-from server.auth.usecases.sessions import end_all_sessions
-from server.auth.usecases.users import tell_rights_changed
+from server.auth.usecases.new_accounts import (
+    InviteDesk,
+    invite_again,
+    store_password,
+    void_invites,
+    waits_for_its_person,
+)
+from server.auth.usecases.reclaiming import drop_ways_in
+from server.auth.usecases.users import rights_of, tell_rights_changed
 from server.core.db import locked
 from server.core.ids import new_secret
 from server.core.sealing import Keyring
 from server.core.unit import Unit
 
-_PURPOSE = "VERIFY_EMAIL"
+SIGN_UP = "VERIFY_EMAIL"
+"""Purpose of the tokens of sign-ups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ class SignUp:
     display_name: str
     persona: str
     language: str
+    info: str
 
     @property
     def folded_email(self) -> str:
@@ -76,13 +83,14 @@ def sign_up(unit: Unit, wanted: SignUp, password_hash: str, *, desk: SignUpDesk)
     unit.audit(actions.SIGN_UP, resource=f"users/{owner.id}" if owner else "", result="ACCEPTED")
     if owner is not None and _is_settled(owner):
         if may_mail:
-            desk.outbox.enqueue(unit, taken_mail(email, desk.public_url))
+            desk.outbox.enqueue(unit, taken_mail(email, owner.language, desk.public_url))
         return email
     registration = Registration.create(
         email=email,
         password_hash=password_hash,
         algorithm=ALGORITHM,
         name=name_for(wanted.display_name, email),
+        info=plain_text(wanted.info),
         role=wanted.persona,
         language=plain_text(wanted.language),
         ip=unit.address,
@@ -104,15 +112,14 @@ def resend_verification(unit: Unit, email: str, *, desk: SignUpDesk) -> None:
     waiting = list(Registration.waiting_for(folded, unit.now).limit(MOST_LISTED_REGISTRATIONS))
     if waiting:
         _mail_tokens(unit, folded, waiting, desk)
+    else:
+        invite_again(unit, folded, desk=InviteDesk(desk.outbox, desk.public_url))
 
 
-def verify_email(unit: Unit, secret: str) -> str:
+def prove_sign_up(unit: Unit, found: VerificationToken) -> str:
     """Consumes a token: its sign-up becomes the account, with the password of that sign-up, and
     every other sign-up of the address is void. Returns the address."""
-    found = VerificationToken.get_or_none(
-        (VerificationToken.token_hash == hash_of(secret)) & (VerificationToken.purpose == _PURPOSE)
-    )
-    if found is None or found.registration_id is None:
+    if found.registration_id is None:
         raise VerificationTokenInvalid(field="token")
     # All sign-ups of an address are locked in one order: of two tokens proven at once, one wins.
     contenders = locked(
@@ -153,7 +160,9 @@ def _settle(unit: Unit, registration: Registration) -> User:
     if owner is not None and _is_settled(owner):
         raise VerificationTokenInvalid(field="token")
     if owner is None:
-        owner = _create_user(unit, registration)
+        owner = create_account(unit, registration)
+    elif waits_for_its_person(owner):
+        _take_up(unit, owner, registration)
     elif registration.user_id != owner.id:
         _reclaim(unit, owner, registration)
     owner.email_verified_at = unit.now
@@ -173,41 +182,48 @@ def _settle(unit: Unit, registration: Registration) -> User:
     return owner
 
 
-def _create_user(unit: Unit, registration: Registration) -> User:
+def create_account(unit: Unit, registration: Registration) -> User:
+    """Makes the account of a sign-up, in use at once, with its password and its first role."""
     user = User.create(
         email=registration.email,
         display_name=registration.name,
         status=UserStatus.ACTIVE,
         primary_role=registration.role,
         signup_provider="email",
+        language=registration.language,
     )
-    Credential.create(
-        user=user.id,
-        password_hash=registration.password_hash,
-        algorithm=registration.algorithm,
-        password_changed_at=unit.now,
-        create_time=unit.now,
-        update_time=unit.now,
-    )
+    store_password(unit, user, registration.password_hash, registration.algorithm)
     _grant_persona(unit, user, registration.role)
     unit.emit(SignedUp(user.id, registration.role, registration.language))
     return user
 
 
+def _take_up(unit: Unit, owner: User, registration: Registration) -> None:
+    """The person whom staff made the account for signed up instead of accepting the invitation.
+    Its personas stay. Roles of staff do not: they were meant for whoever accepts the invitation, and
+    not for whoever chose the password of a sign-up that its address was talked into confirming."""
+    void_invites(unit, owner.id)
+    staff = Role.select(Role.id).where(Role.kind != "PERSONA")
+    UserRole.delete().where((UserRole.user == owner.id) & UserRole.role.in_(staff)).execute()
+    store_password(unit, owner, registration.password_hash, registration.algorithm)
+    held, _ = rights_of(owner.id)
+    if registration.role not in held:
+        _grant_persona(unit, owner, registration.role)
+    owner.primary_role = owner.primary_role or registration.role
+    unit.emit(SignedUp(owner.id, registration.role, registration.language))
+
+
 def _reclaim(unit: Unit, owner: User, registration: Registration) -> None:
     """The address of an account that was made active unproven (AUTO_ACTIVATE) turned out to belong
     to somebody else: nothing of the squatter's ways in survives."""
-    end_all_sessions(unit, owner.id, RevokeReason.RECLAIMED)
-    Credential.update(
-        password_hash=registration.password_hash,
-        algorithm=registration.algorithm,
-        password_changed_at=unit.now,
-        must_change=False,
-        update_time=unit.now,
-    ).where(Credential.user == owner.id).execute()
+    drop_ways_in(unit, owner.id)
+    store_password(unit, owner, registration.password_hash, registration.algorithm)
     owner.display_name = registration.name
+    owner.language = registration.language
     owner.primary_role = registration.role
-    owner.username = None
+    owner.username = owner.phone = owner.phone_verified_at = None
+    owner.first_name = owner.last_name = None
+    owner.avatar_url = owner.avatar_media_id = owner.cover_url = None
     UserRole.delete().where(UserRole.user == owner.id).execute()
     _grant_persona(unit, owner, registration.role)
     tell_rights_changed(unit, owner.id)
@@ -217,7 +233,7 @@ def _activate_at_once(unit: Unit, registration: Registration) -> None:
     """Makes the account before its address is proven, where the setting AUTO_ACTIVATE says so."""
     try:
         with unit.savepoint():
-            user = _create_user(unit, registration)
+            user = create_account(unit, registration)
     except peewee.IntegrityError:
         return  # Another sign-up of the address was faster; this one can still win by its token.
     registration.user_id = user.id
@@ -238,11 +254,13 @@ def _mail_tokens(
         VerificationToken.create(
             identifier=email,
             token_hash=hash_of(secret),
-            purpose=_PURPOSE,
+            purpose=SIGN_UP,
             registration=registration.id,
             expires_at=unit.now + VERIFICATION_LIFE,
         )
         waiting.append(
             WaitingSignUp(secret, registration.name, registration.ip, registration.create_time)
         )
-    desk.outbox.enqueue(unit, verification_mail(email, desk.public_url, waiting))
+    # Newest first: the latest sign-up says which language its owner reads.
+    language = registrations[0].language
+    desk.outbox.enqueue(unit, verification_mail(email, language, desk.public_url, waiting))

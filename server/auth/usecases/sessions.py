@@ -2,7 +2,6 @@
 
 from server.auth import audit_actions as actions
 from server.auth.errors import RefreshTokenInvalid, RefreshTokenReused, SessionNotFound
-from server.auth.events import SessionRevoked
 from server.auth.issuing import IssuedTokens, TokenIssuer, hash_of
 from server.auth.mails import reuse_mail
 from server.auth.models import RefreshToken, Session, User
@@ -15,6 +14,8 @@ from server.auth.rules import (
     refresh_verdict,
     session_open,
 )
+from server.auth.usecases.endings import end_all_sessions as end_all_sessions
+from server.auth.usecases.endings import end_session as end_session
 from server.auth.usecases.signing_in import SignInDesk
 from server.core.db import locked
 from server.core.errors import Refused
@@ -130,26 +131,9 @@ def _revoke_reused(unit: Unit, session: Session, user: User, outbox: Outbox) -> 
         actor_id=user.id,
     )
     if user.email is not None:
-        outbox.enqueue(unit, reuse_mail(user.email, session.device_info, unit.now))
+        mail = reuse_mail(user.email, user.language, session.device_info, unit.now)
+        outbox.enqueue(unit, mail)
     return Refused(RefreshTokenReused())
-
-
-def end_session(unit: Unit, session: Session, reason: RevokeReason) -> None:
-    """Ends an open session and with it, since they hang on it, all its tokens."""
-    session.is_revoked = True
-    session.revoked_at = unit.now
-    session.revoked_reason = reason
-    session.update_time = unit.now
-    session.save()
-    unit.emit(SessionRevoked(session.id, session.user_id, reason))
-
-
-def end_all_sessions(unit: Unit, user_id: str, reason: RevokeReason) -> int:
-    """Ends every open session of a user; how many there were."""
-    sessions = list(locked(Session.open_for(user_id, unit.now).order_by(Session.id)))
-    for session in sessions:
-        end_session(unit, session, reason)
-    return len(sessions)
 
 
 def log_out(unit: Unit) -> None:
@@ -174,6 +158,14 @@ def revoke_session(unit: Unit, session_id: str) -> None:
     own = session.user_id == unit.caller.user_id
     end_session(unit, session, RevokeReason.REVOKED if own else RevokeReason.ADMIN)
     unit.audit(actions.REVOKE_SESSION, resource=f"sessions/{session.id}", owner=session.user_id)
+
+
+def revoke_other_sessions(unit: Unit) -> int:
+    """Ends the caller's open sessions but the calling one; how many there were."""
+    caller = unit.caller
+    ended = end_all_sessions(unit, caller.user_id, RevokeReason.REVOKED, but=caller.session_id)
+    unit.audit(actions.REVOKE_OTHER_SESSIONS, resource=f"users/{caller.user_id}", ended=ended)
+    return ended
 
 
 def _locked_session(unit: Unit, session_id: str) -> Session | None:

@@ -116,6 +116,18 @@ async def test_limit_per_caller(database_url: str) -> None:
         await probe.stub.Read(ProbeRequest())
 
 
+async def test_denied_calls_are_counted_before_they_are_audited(database_url: str) -> None:
+    settings = load_settings({"DATABASE_URL": database_url})
+    async with serve_probe(settings, class_rates={"WRITE": Rate(3, 60, 3)}) as probe:
+        denied, limited = [], []
+        for _ in range(20):
+            call = probe.stub.StaffOnly(ProbeRequest(), metadata=probe.signed_in())
+            error = await refusal(call)
+            (denied if error.code() is DENIED else limited).append(reason_of(error))
+        assert len(denied) == 3 and set(limited) == {"WIRE_ERROR_REASON_RATE_LIMITED"}
+        assert await probe.audit_count("wire.access.denied") == 3
+
+
 async def test_streams_and_unary_calls_have_budgets_of_their_own(database_url: str) -> None:
     settings = load_settings({"DATABASE_URL": database_url})
     async with serve_probe(settings, unary_limit=2, stream_limit=2) as probe:

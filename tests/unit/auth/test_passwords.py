@@ -133,3 +133,9 @@ async def test_over_the_bound_of_the_queue_nothing_is_tried() -> None:
     with pytest.raises(HashingBusy):
         await passwords.check("x", None, ALGORITHM)
     pool.close()
+
+
+@pytest.mark.parametrize("known", ["ada-106-18655@example.com", "a1@8(b[<3-69!|0$57+%2@x.example"])
+def test_what_is_known_is_found_though_its_lookalikes_are_many(known: str) -> None:
+    with pytest.raises(PasswordTooWeak):
+        check_strength(known, [known])

@@ -2,7 +2,13 @@
 
 from greenroom_client.client import Client, connect
 from greenroom_client.conversation import CommandFailed, Conversation, ConversationClosed
-from greenroom_client.errors import reason_of, request_id_of, retry_after_of, violations_of
+from greenroom_client.errors import (
+    SecondFactorNeeded,
+    reason_of,
+    request_id_of,
+    retry_after_of,
+    violations_of,
+)
 from greenroom_client.events import EventStream
 from greenroom_client.paging import items, pages
 from greenroom_client.tokens import FileTokenStore, MemoryTokenStore, SignedOut, Tokens, TokenStore
@@ -15,6 +21,7 @@ __all__ = [
     "EventStream",
     "FileTokenStore",
     "MemoryTokenStore",
+    "SecondFactorNeeded",
     "SignedOut",
     "TokenStore",
     "Tokens",

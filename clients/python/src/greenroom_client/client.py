@@ -9,10 +9,29 @@ import grpc
 from grpc import aio
 
 from greenroom.auth.v1 import (
+    api_key_service_pb2_grpc,
+    audit_service_pb2_grpc,
     auth_service_pb2,
     auth_service_pb2_grpc,
+    email_service_pb2_grpc,
+    identity_service_pb2_grpc,
+    mfa_service_pb2,
+    mfa_service_pb2_grpc,
+    oauth_service_pb2,
+    oauth_service_pb2_grpc,
+    passkey_service_pb2_grpc,
+    password_service_pb2_grpc,
+    registration_service_pb2_grpc,
+    role_service_pb2_grpc,
     session_service_pb2_grpc,
     sign_in_pb2,
+    token_service_pb2_grpc,
+    user_service_pb2_grpc,
+    web_account_service_pb2_grpc,
+    web_authenticator_service_pb2_grpc,
+    web_session_service_pb2_grpc,
+    web_user_service_pb2_grpc,
+    web_verification_service_pb2_grpc,
 )
 from greenroom.chat.v1 import (
     channel_pb2,
@@ -28,6 +47,7 @@ from greenroom_client.calls import (
     UnaryCalls,
 )
 from greenroom_client.conversation import Conversation
+from greenroom_client.errors import SecondFactorNeeded
 from greenroom_client.events import EventStream
 from greenroom_client.tokens import Keeper, MemoryTokenStore, SignedOut, TokenStore, tokens_from_pb
 
@@ -41,7 +61,28 @@ class Client:
         self._channel = channel
         self._rhythm = rhythm
         self.auth = auth_service_pb2_grpc.AuthServiceStub(channel)
+        self.oauth = oauth_service_pb2_grpc.OAuthServiceStub(channel)
+        self.identities = identity_service_pb2_grpc.IdentityServiceStub(channel)
+        self.mfa = mfa_service_pb2_grpc.MfaServiceStub(channel)
+        self.audit = audit_service_pb2_grpc.AuditServiceStub(channel)
         self.sessions = session_service_pb2_grpc.SessionServiceStub(channel)
+        self.passwords = password_service_pb2_grpc.PasswordServiceStub(channel)
+        self.emails = email_service_pb2_grpc.EmailServiceStub(channel)
+        self.passkeys = passkey_service_pb2_grpc.PasskeyServiceStub(channel)
+        self.api_keys = api_key_service_pb2_grpc.ApiKeyServiceStub(channel)
+        self.tokens = token_service_pb2_grpc.TokenServiceStub(channel)
+        self.web_users = web_user_service_pb2_grpc.WebUserServiceStub(channel)
+        self.web_accounts = web_account_service_pb2_grpc.WebAccountServiceStub(channel)
+        self.web_sessions = web_session_service_pb2_grpc.WebSessionServiceStub(channel)
+        self.web_verification = web_verification_service_pb2_grpc.WebVerificationServiceStub(
+            channel
+        )
+        self.web_authenticators = web_authenticator_service_pb2_grpc.WebAuthenticatorServiceStub(
+            channel
+        )
+        self.users = user_service_pb2_grpc.UserServiceStub(channel)
+        self.roles = role_service_pb2_grpc.RoleServiceStub(channel)
+        self.registrations = registration_service_pb2_grpc.RegistrationServiceStub(channel)
         self.channels = channel_service_pb2_grpc.ChannelServiceStub(channel)
         self.messages = message_service_pb2_grpc.MessageServiceStub(channel)
         self.events = event_service_pb2_grpc.EventServiceStub(channel)
@@ -62,7 +103,8 @@ class Client:
         username: str = "",
         device_name: str = "",
     ) -> sign_in_pb2.SignedIn:
-        """Opens a session with one of the identifiers, and keeps its tokens."""
+        """Opens a session with one of the identifiers, and keeps its tokens. ``SecondFactorNeeded``
+        where the account has a second factor: ``complete_mfa`` goes on."""
         request = auth_service_pb2.LogInRequest(password=password, device_name=device_name)
         if email:
             request.email = email
@@ -71,8 +113,39 @@ class Client:
         else:
             request.username = username
         reply = await self.auth.LogIn(request)
-        self.keeper.keep(tokens_from_pb(reply.signed_in.tokens))
-        return reply.signed_in
+        if reply.HasField("mfa_challenge"):
+            raise SecondFactorNeeded(reply.mfa_challenge)
+        return self.keep(reply.signed_in)
+
+    async def complete_mfa(
+        self, challenge: sign_in_pb2.MfaChallenge, *, totp: str = "", backup_code: str = ""
+    ) -> sign_in_pb2.SignedIn:
+        """Opens the session that a challenge stands before, by a code of an authenticator app or a
+        backup code, and keeps its tokens. A wrong code leaves the challenge as it was."""
+        request = mfa_service_pb2.CompleteMfaChallengeRequest(
+            challenge_token=challenge.challenge_token
+        )
+        if backup_code:
+            request.backup_code = backup_code
+        else:
+            request.totp_code = totp
+        return self.keep((await self.mfa.CompleteMfaChallenge(request)).signed_in)
+
+    async def complete_oauth(
+        self, answer: oauth_service_pb2.CompleteOAuthRequest
+    ) -> sign_in_pb2.SignedIn:
+        """Opens a session by what a provider has answered, and keeps its tokens; ``oauth.StartOAuth``
+        comes first. ``SecondFactorNeeded`` where the account has a second factor."""
+        reply = await self.oauth.CompleteOAuth(answer)
+        if reply.HasField("mfa_challenge"):
+            raise SecondFactorNeeded(reply.mfa_challenge)
+        return self.keep(reply.signed_in)
+
+    def keep(self, signed_in: sign_in_pb2.SignedIn) -> sign_in_pb2.SignedIn:
+        """Makes a session the client's that was opened by whatever way in (a one-time code, a
+        provider, a passkey)."""
+        self.keeper.keep(tokens_from_pb(signed_in.tokens))
+        return signed_in
 
     async def log_out(self) -> None:
         """Ends the session on the server and forgets its tokens, whatever the server says to it."""

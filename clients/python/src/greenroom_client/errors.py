@@ -7,7 +7,18 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from greenroom.auth.v1 import sign_in_pb2
+
 M = TypeVar("M", bound=Message)
+
+
+class SecondFactorNeeded(Exception):
+    """The first factor was right, and the account has a second one: ``Client.complete_mfa`` goes on
+    with ``challenge``, which says what the account can prove itself with and until when."""
+
+    def __init__(self, challenge: sign_in_pb2.MfaChallenge) -> None:
+        super().__init__("The account has a second factor; complete_mfa goes on.")
+        self.challenge = challenge
 
 
 def reason_of(error: grpc.RpcError) -> str:

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from greenroom.auth.v1 import session_pb2 as _session_pb2
 from greenroom.auth.v1 import sign_in_pb2 as _sign_in_pb2
@@ -32,8 +33,10 @@ class SignUpRequest(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     PERSONA_FIELD_NUMBER: _builtins.int
     LANGUAGE_FIELD_NUMBER: _builtins.int
+    INFO_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
     email: _builtins.str
-    """The address to sign up with; case does not matter."""
+    """The address to sign up with; case does not matter. Either this or a phone."""
     password: _builtins.str
     """8 characters at least (15 are advised), 1,024 bytes at most, any characters. Compared in Unicode NFC."""
     display_name: _builtins.str
@@ -42,6 +45,10 @@ class SignUpRequest(_message.Message):
     """The first role; more can be added later."""
     language: _builtins.str
     """BCP 47 language of the mails, such as `en`; English when empty."""
+    info: _builtins.str
+    """A few words for the staff who look at sign-ups; may be empty."""
+    phone: _builtins.str
+    """The number to sign up with, in international form as in StartOtpRequest. Either this or an address."""
     def __init__(
         self,
         *,
@@ -50,10 +57,12 @@ class SignUpRequest(_message.Message):
         display_name: _builtins.str = ...,
         persona: _user_pb2.Persona.ValueType = ...,
         language: _builtins.str = ...,
+        info: _builtins.str = ...,
+        phone: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "email", b"email", "language", b"language", "password", b"password", "persona", b"persona"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "email", b"email", "info", b"info", "language", b"language", "password", b"password", "persona", b"persona", "phone", b"phone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -66,16 +75,30 @@ class SignUpResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EMAIL_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
+    OTP_ID_FIELD_NUMBER: _builtins.int
+    OTP_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     email: _builtins.str
-    """The address, as it was folded, that a mail went to."""
+    """The address, as it was folded, that a mail went to; empty for a sign-up by phone."""
+    phone: _builtins.str
+    """The number in E.164 that a code went to; empty for a sign-up by e-mail."""
+    otp_id: _builtins.str
+    """UUIDv7 of the code, for VerifyOtp; empty for a sign-up by e-mail."""
+    @_builtins.property
+    def otp_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the code ends; absent for a sign-up by e-mail."""
+
     def __init__(
         self,
         *,
         email: _builtins.str = ...,
+        phone: _builtins.str = ...,
+        otp_id: _builtins.str = ...,
+        otp_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["otp_expire_time", b"otp_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "otp_expire_time", b"otp_expire_time", "otp_id", b"otp_id", "phone", b"phone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -182,7 +205,7 @@ class LogInRequest(_message.Message):
     email: _builtins.str
     """A verified address; case does not matter."""
     phone: _builtins.str
-    """A verified number in E.164."""
+    """A verified number in E.164; one that is not verified opens nothing."""
     username: _builtins.str
     """A user name; case does not matter."""
     password: _builtins.str
@@ -319,6 +342,66 @@ class LogOutResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LogOutResponse: _TypeAlias = LogOutResponse  # noqa: Y015
+
+@_typing.final
+class ReauthenticateRequest(_message.Message):
+    """Request of Reauthenticate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    TOTP_CODE_FIELD_NUMBER: _builtins.int
+    BACKUP_CODE_FIELD_NUMBER: _builtins.int
+    PASSKEY_JSON_FIELD_NUMBER: _builtins.int
+    password: _builtins.str
+    """The password; over 1,024 bytes is refused before any hashing."""
+    totp_code: _builtins.str
+    """A code of an authenticator app."""
+    backup_code: _builtins.str
+    """A backup code; case, spaces and hyphens do not matter."""
+    passkey_json: _builtins.str
+    """What a passkey made of the options of PasskeyService.StartPasskeyLogin: AuthenticationResponseJSON, as text."""
+    def __init__(
+        self,
+        *,
+        password: _builtins.str = ...,
+        totp_code: _builtins.str = ...,
+        backup_code: _builtins.str = ...,
+        passkey_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backup_code", b"backup_code", "passkey_json", b"passkey_json", "password", b"password", "proof", b"proof", "totp_code", b"totp_code"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup_code", b"backup_code", "passkey_json", b"passkey_json", "password", b"password", "proof", b"proof", "totp_code", b"totp_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_proof: _TypeAlias = _typing.Literal["password", "totp_code", "backup_code", "passkey_json"]  # noqa: Y015
+    _WhichOneofArgType_proof: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_proof) -> _WhichOneofReturnType_proof | None: ...
+
+Global___ReauthenticateRequest: _TypeAlias = ReauthenticateRequest  # noqa: Y015
+
+@_typing.final
+class ReauthenticateResponse(_message.Message):
+    """Response of Reauthenticate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIVILEGED_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def privileged_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when the session may make calls that demand a fresh factor."""
+
+    def __init__(
+        self,
+        *,
+        privileged_until_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["privileged_until_time", b"privileged_until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["privileged_until_time", b"privileged_until_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReauthenticateResponse: _TypeAlias = ReauthenticateResponse  # noqa: Y015
 
 @_typing.final
 class GetMeRequest(_message.Message):

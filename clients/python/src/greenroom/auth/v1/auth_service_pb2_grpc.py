@@ -65,6 +65,11 @@ class AuthServiceStub:
                 request_serializer=greenroom_dot_auth_dot_v1_dot_auth__service__pb2.LogOutRequest.SerializeToString,
                 response_deserializer=greenroom_dot_auth_dot_v1_dot_auth__service__pb2.LogOutResponse.FromString,
                 _registered_method=True)
+        self.Reauthenticate = channel.unary_unary(
+                '/greenroom.auth.v1.AuthService/Reauthenticate',
+                request_serializer=greenroom_dot_auth_dot_v1_dot_auth__service__pb2.ReauthenticateRequest.SerializeToString,
+                response_deserializer=greenroom_dot_auth_dot_v1_dot_auth__service__pb2.ReauthenticateResponse.FromString,
+                _registered_method=True)
         self.GetMe = channel.unary_unary(
                 '/greenroom.auth.v1.AuthService/GetMe',
                 request_serializer=greenroom_dot_auth_dot_v1_dot_auth__service__pb2.GetMeRequest.SerializeToString,
@@ -82,19 +87,21 @@ class AuthServiceServicer:
     """
 
     def SignUp(self, request, context):
-        """Opens an account that waits for its address to be verified, and mails a token to it. The answer is
-        the same whether the address was free or taken (the owner of a taken one is told by mail), and it
-        never signs anybody in.
+        """Opens an account that waits for its address or its number to be verified, and mails a token or texts a
+        code to it (VerifyEmail or OtpService.VerifyOtp goes on). The answer is the same whether the contact was
+        free or taken (the owner of a taken address is told by mail), and it never signs anybody in.
 
-        Errors: INVALID_ARGUMENT (PASSWORD_TOO_WEAK), RESOURCE_EXHAUSTED (HASHING_BUSY).
+        Errors: INVALID_ARGUMENT (PASSWORD_TOO_WEAK, PHONE_INVALID), RESOURCE_EXHAUSTED (HASHING_BUSY; by phone
+        OTP_SENT_RECENTLY, TOO_MANY_ATTEMPTS), FAILED_PRECONDITION (PHONE_NOT_CONFIGURED), UNAVAILABLE
+        (OTP_SENDER_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def VerifyEmail(self, request, context):
-        """Consumes the token that was mailed by SignUp or ResendVerification: the address counts as verified and
-        the account becomes ACTIVE.
+        """Consumes the token that was mailed by SignUp, ResendVerification or CreateUser (an invitation): the
+        address counts as verified and the account becomes ACTIVE.
 
         Errors: INVALID_ARGUMENT (VERIFICATION_TOKEN_INVALID).
         """
@@ -134,6 +141,20 @@ class AuthServiceServicer:
     def LogOut(self, request, context):
         """Ends the session of the calling token, on the server too: its access and refresh tokens stop working
         within a second.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reauthenticate(self, request, context):
+        """Raises the calling session by a fresh proof of who the user is: for some minutes (10 by default) it may
+        make the calls that demand one. A session that was opened a moment ago is raised already. Users with a
+        second factor prove that one, or a passkey; a password is for those without. Who has neither logs in
+        anew.
+
+        Errors: PERMISSION_DENIED (PROOF_REJECTED), INVALID_ARGUMENT (MFA_CODE_INVALID, PASSKEY_INVALID,
+        PASSKEY_CHALLENGE_INVALID, PASSKEY_ORIGIN_REJECTED, PASSKEY_RP_ID_REJECTED), FAILED_PRECONDITION
+        (SECOND_FACTOR_REQUIRED, NO_MFA_FACTOR), RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS, HASHING_BUSY).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,6 +207,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.LogOut,
                     request_deserializer=greenroom_dot_auth_dot_v1_dot_auth__service__pb2.LogOutRequest.FromString,
                     response_serializer=greenroom_dot_auth_dot_v1_dot_auth__service__pb2.LogOutResponse.SerializeToString,
+            ),
+            'Reauthenticate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reauthenticate,
+                    request_deserializer=greenroom_dot_auth_dot_v1_dot_auth__service__pb2.ReauthenticateRequest.FromString,
+                    response_serializer=greenroom_dot_auth_dot_v1_dot_auth__service__pb2.ReauthenticateResponse.SerializeToString,
             ),
             'GetMe': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMe,
@@ -361,6 +387,33 @@ class AuthService:
             '/greenroom.auth.v1.AuthService/LogOut',
             greenroom_dot_auth_dot_v1_dot_auth__service__pb2.LogOutRequest.SerializeToString,
             greenroom_dot_auth_dot_v1_dot_auth__service__pb2.LogOutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reauthenticate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.auth.v1.AuthService/Reauthenticate',
+            greenroom_dot_auth_dot_v1_dot_auth__service__pb2.ReauthenticateRequest.SerializeToString,
+            greenroom_dot_auth_dot_v1_dot_auth__service__pb2.ReauthenticateResponse.FromString,
             options,
             channel_credentials,
             insecure,

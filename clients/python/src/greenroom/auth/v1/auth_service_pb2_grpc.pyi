@@ -34,15 +34,17 @@ class AuthServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuthServiceAsyncStub: ...
     SignUp: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.SignUpRequest, _auth_service_pb2.SignUpResponse]
-    """Opens an account that waits for its address to be verified, and mails a token to it. The answer is
-    the same whether the address was free or taken (the owner of a taken one is told by mail), and it
-    never signs anybody in.
+    """Opens an account that waits for its address or its number to be verified, and mails a token or texts a
+    code to it (VerifyEmail or OtpService.VerifyOtp goes on). The answer is the same whether the contact was
+    free or taken (the owner of a taken address is told by mail), and it never signs anybody in.
 
-    Errors: INVALID_ARGUMENT (PASSWORD_TOO_WEAK), RESOURCE_EXHAUSTED (HASHING_BUSY).
+    Errors: INVALID_ARGUMENT (PASSWORD_TOO_WEAK, PHONE_INVALID), RESOURCE_EXHAUSTED (HASHING_BUSY; by phone
+    OTP_SENT_RECENTLY, TOO_MANY_ATTEMPTS), FAILED_PRECONDITION (PHONE_NOT_CONFIGURED), UNAVAILABLE
+    (OTP_SENDER_UNAVAILABLE).
     """
     VerifyEmail: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]
-    """Consumes the token that was mailed by SignUp or ResendVerification: the address counts as verified and
-    the account becomes ACTIVE.
+    """Consumes the token that was mailed by SignUp, ResendVerification or CreateUser (an invitation): the
+    address counts as verified and the account becomes ACTIVE.
 
     Errors: INVALID_ARGUMENT (VERIFICATION_TOKEN_INVALID).
     """
@@ -67,6 +69,16 @@ class AuthServiceStub:
     """Ends the session of the calling token, on the server too: its access and refresh tokens stop working
     within a second.
     """
+    Reauthenticate: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ReauthenticateRequest, _auth_service_pb2.ReauthenticateResponse]
+    """Raises the calling session by a fresh proof of who the user is: for some minutes (10 by default) it may
+    make the calls that demand one. A session that was opened a moment ago is raised already. Users with a
+    second factor prove that one, or a passkey; a password is for those without. Who has neither logs in
+    anew.
+
+    Errors: PERMISSION_DENIED (PROOF_REJECTED), INVALID_ARGUMENT (MFA_CODE_INVALID, PASSKEY_INVALID,
+    PASSKEY_CHALLENGE_INVALID, PASSKEY_ORIGIN_REJECTED, PASSKEY_RP_ID_REJECTED), FAILED_PRECONDITION
+    (SECOND_FACTOR_REQUIRED, NO_MFA_FACTOR), RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS, HASHING_BUSY).
+    """
     GetMe: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.GetMeRequest, _auth_service_pb2.GetMeResponse]
     """The calling user with roles, permissions and onboarding state."""
     GetJwks: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.GetJwksRequest, _auth_service_pb2.GetJwksResponse]
@@ -80,15 +92,17 @@ class AuthServiceAsyncStub(AuthServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SignUp: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.SignUpRequest, _auth_service_pb2.SignUpResponse]  # type: ignore[assignment]
-    """Opens an account that waits for its address to be verified, and mails a token to it. The answer is
-    the same whether the address was free or taken (the owner of a taken one is told by mail), and it
-    never signs anybody in.
+    """Opens an account that waits for its address or its number to be verified, and mails a token or texts a
+    code to it (VerifyEmail or OtpService.VerifyOtp goes on). The answer is the same whether the contact was
+    free or taken (the owner of a taken address is told by mail), and it never signs anybody in.
 
-    Errors: INVALID_ARGUMENT (PASSWORD_TOO_WEAK), RESOURCE_EXHAUSTED (HASHING_BUSY).
+    Errors: INVALID_ARGUMENT (PASSWORD_TOO_WEAK, PHONE_INVALID), RESOURCE_EXHAUSTED (HASHING_BUSY; by phone
+    OTP_SENT_RECENTLY, TOO_MANY_ATTEMPTS), FAILED_PRECONDITION (PHONE_NOT_CONFIGURED), UNAVAILABLE
+    (OTP_SENDER_UNAVAILABLE).
     """
     VerifyEmail: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]  # type: ignore[assignment]
-    """Consumes the token that was mailed by SignUp or ResendVerification: the address counts as verified and
-    the account becomes ACTIVE.
+    """Consumes the token that was mailed by SignUp, ResendVerification or CreateUser (an invitation): the
+    address counts as verified and the account becomes ACTIVE.
 
     Errors: INVALID_ARGUMENT (VERIFICATION_TOKEN_INVALID).
     """
@@ -113,6 +127,16 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Ends the session of the calling token, on the server too: its access and refresh tokens stop working
     within a second.
     """
+    Reauthenticate: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ReauthenticateRequest, _auth_service_pb2.ReauthenticateResponse]  # type: ignore[assignment]
+    """Raises the calling session by a fresh proof of who the user is: for some minutes (10 by default) it may
+    make the calls that demand one. A session that was opened a moment ago is raised already. Users with a
+    second factor prove that one, or a passkey; a password is for those without. Who has neither logs in
+    anew.
+
+    Errors: PERMISSION_DENIED (PROOF_REJECTED), INVALID_ARGUMENT (MFA_CODE_INVALID, PASSKEY_INVALID,
+    PASSKEY_CHALLENGE_INVALID, PASSKEY_ORIGIN_REJECTED, PASSKEY_RP_ID_REJECTED), FAILED_PRECONDITION
+    (SECOND_FACTOR_REQUIRED, NO_MFA_FACTOR), RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS, HASHING_BUSY).
+    """
     GetMe: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.GetMeRequest, _auth_service_pb2.GetMeResponse]  # type: ignore[assignment]
     """The calling user with roles, permissions and onboarding state."""
     GetJwks: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.GetJwksRequest, _auth_service_pb2.GetJwksResponse]  # type: ignore[assignment]
@@ -129,11 +153,13 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.SignUpRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.SignUpResponse, _abc.Awaitable[_auth_service_pb2.SignUpResponse]]:
-        """Opens an account that waits for its address to be verified, and mails a token to it. The answer is
-        the same whether the address was free or taken (the owner of a taken one is told by mail), and it
-        never signs anybody in.
+        """Opens an account that waits for its address or its number to be verified, and mails a token or texts a
+        code to it (VerifyEmail or OtpService.VerifyOtp goes on). The answer is the same whether the contact was
+        free or taken (the owner of a taken address is told by mail), and it never signs anybody in.
 
-        Errors: INVALID_ARGUMENT (PASSWORD_TOO_WEAK), RESOURCE_EXHAUSTED (HASHING_BUSY).
+        Errors: INVALID_ARGUMENT (PASSWORD_TOO_WEAK, PHONE_INVALID), RESOURCE_EXHAUSTED (HASHING_BUSY; by phone
+        OTP_SENT_RECENTLY, TOO_MANY_ATTEMPTS), FAILED_PRECONDITION (PHONE_NOT_CONFIGURED), UNAVAILABLE
+        (OTP_SENDER_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
@@ -142,8 +168,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.VerifyEmailRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.VerifyEmailResponse, _abc.Awaitable[_auth_service_pb2.VerifyEmailResponse]]:
-        """Consumes the token that was mailed by SignUp or ResendVerification: the address counts as verified and
-        the account becomes ACTIVE.
+        """Consumes the token that was mailed by SignUp, ResendVerification or CreateUser (an invitation): the
+        address counts as verified and the account becomes ACTIVE.
 
         Errors: INVALID_ARGUMENT (VERIFICATION_TOKEN_INVALID).
         """
@@ -191,6 +217,22 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_service_pb2.LogOutResponse, _abc.Awaitable[_auth_service_pb2.LogOutResponse]]:
         """Ends the session of the calling token, on the server too: its access and refresh tokens stop working
         within a second.
+        """
+
+    @_abc_1.abstractmethod
+    def Reauthenticate(
+        self,
+        request: _auth_service_pb2.ReauthenticateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ReauthenticateResponse, _abc.Awaitable[_auth_service_pb2.ReauthenticateResponse]]:
+        """Raises the calling session by a fresh proof of who the user is: for some minutes (10 by default) it may
+        make the calls that demand one. A session that was opened a moment ago is raised already. Users with a
+        second factor prove that one, or a passkey; a password is for those without. Who has neither logs in
+        anew.
+
+        Errors: PERMISSION_DENIED (PROOF_REJECTED), INVALID_ARGUMENT (MFA_CODE_INVALID, PASSKEY_INVALID,
+        PASSKEY_CHALLENGE_INVALID, PASSKEY_ORIGIN_REJECTED, PASSKEY_RP_ID_REJECTED), FAILED_PRECONDITION
+        (SECOND_FACTOR_REQUIRED, NO_MFA_FACTOR), RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS, HASHING_BUSY).
         """
 
     @_abc_1.abstractmethod

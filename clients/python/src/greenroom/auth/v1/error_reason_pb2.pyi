@@ -42,6 +42,130 @@ class _AuthErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuthE
     """RESOURCE_EXHAUSTED: the password hashing queue is full; `RetryInfo` says when to come back."""
     AUTH_ERROR_REASON_TOO_MANY_ATTEMPTS: _AuthErrorReason.ValueType  # 8
     """RESOURCE_EXHAUSTED: too many tries for this account or address; `RetryInfo` says when to come back."""
+    AUTH_ERROR_REASON_EMAIL_UNCHANGED: _AuthErrorReason.ValueType  # 10
+    """INVALID_ARGUMENT: the account has this address already, and it is verified."""
+    AUTH_ERROR_REASON_OTP_INVALID: _AuthErrorReason.ValueType  # 20
+    """INVALID_ARGUMENT: the code or token is wrong, used, void, too old, tried too often, or of an unknown request."""
+    AUTH_ERROR_REASON_OTP_SENT_RECENTLY: _AuthErrorReason.ValueType  # 21
+    """RESOURCE_EXHAUSTED: a code was sent a moment ago, or as many as there may be; `RetryInfo` says when to come back."""
+    AUTH_ERROR_REASON_OTP_SENDER_UNAVAILABLE: _AuthErrorReason.ValueType  # 22
+    """UNAVAILABLE: the provider of text messages does not answer as it should."""
+    AUTH_ERROR_REASON_PHONE_INVALID: _AuthErrorReason.ValueType  # 23
+    """INVALID_ARGUMENT: there is no such number in the numbering plan of its country, or none that may be texted."""
+    AUTH_ERROR_REASON_PHONE_UNCHANGED: _AuthErrorReason.ValueType  # 24
+    """INVALID_ARGUMENT: the account has this number already, and it is verified."""
+    AUTH_ERROR_REASON_PHONE_TAKEN: _AuthErrorReason.ValueType  # 25
+    """ALREADY_EXISTS: another account has proven this number."""
+    AUTH_ERROR_REASON_PHONE_NOT_CONFIGURED: _AuthErrorReason.ValueType  # 26
+    """FAILED_PRECONDITION: this server sends no text messages."""
+    AUTH_ERROR_REASON_PROVIDER_NOT_CONFIGURED: _AuthErrorReason.ValueType  # 30
+    """FAILED_PRECONDITION: the server has no settings for this provider, or the provider does not do this."""
+    AUTH_ERROR_REASON_REDIRECT_URI_NOT_ALLOWED: _AuthErrorReason.ValueType  # 31
+    """INVALID_ARGUMENT: the redirect URI is not one of those that the server allows."""
+    AUTH_ERROR_REASON_OAUTH_STATE_INVALID: _AuthErrorReason.ValueType  # 32
+    """INVALID_ARGUMENT: the state is unknown, used or too old, was made for another purpose, or belongs to another
+    client.
+    """
+    AUTH_ERROR_REASON_OAUTH_PROOF_INVALID: _AuthErrorReason.ValueType  # 33
+    """INVALID_ARGUMENT: the provider refused the code, the user refused, or the ID token is not what was asked for."""
+    AUTH_ERROR_REASON_PROVIDER_UNAVAILABLE: _AuthErrorReason.ValueType  # 34
+    """UNAVAILABLE: the provider does not answer, or not as it should; begin anew later."""
+    AUTH_ERROR_REASON_LINK_REQUIRED: _AuthErrorReason.ValueType  # 35
+    """FAILED_PRECONDITION: an account has this address; its owner logs in and links the identity."""
+    AUTH_ERROR_REASON_IDENTITY_TAKEN: _AuthErrorReason.ValueType  # 36
+    """ALREADY_EXISTS: the identity is linked to another account."""
+    AUTH_ERROR_REASON_IDENTITY_NOT_FOUND: _AuthErrorReason.ValueType  # 37
+    """NOT_FOUND: no such identity of this user."""
+    AUTH_ERROR_REASON_EMAIL_UNVERIFIED: _AuthErrorReason.ValueType  # 39
+    """FAILED_PRECONDITION: the address of the account is not proven yet."""
+    AUTH_ERROR_REASON_MFA_FACTOR_NOT_FOUND: _AuthErrorReason.ValueType  # 40
+    """NOT_FOUND: no such second factor of this user."""
+    AUTH_ERROR_REASON_MFA_CODE_INVALID: _AuthErrorReason.ValueType  # 41
+    """INVALID_ARGUMENT: the code is wrong, was used before, or belongs to another half minute."""
+    AUTH_ERROR_REASON_MFA_CHALLENGE_INVALID: _AuthErrorReason.ValueType  # 42
+    """UNAUTHENTICATED: the challenge is unknown, was used, has ended, or was tried too often; the sign-in
+    begins anew.
+    """
+    AUTH_ERROR_REASON_MFA_FACTOR_NOT_PENDING: _AuthErrorReason.ValueType  # 43
+    """FAILED_PRECONDITION: the factor is active already, or its enrolment has ended."""
+    AUTH_ERROR_REASON_TOO_MANY_MFA_FACTORS: _AuthErrorReason.ValueType  # 44
+    """FAILED_PRECONDITION: the user has as many second factors as there may be."""
+    AUTH_ERROR_REASON_SECOND_FACTOR_REQUIRED: _AuthErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION: the user has a second factor, so a password is not enough."""
+    AUTH_ERROR_REASON_PROOF_REJECTED: _AuthErrorReason.ValueType  # 46
+    """PERMISSION_DENIED: the password or the passkey does not belong to the calling user."""
+    AUTH_ERROR_REASON_NO_MFA_FACTOR: _AuthErrorReason.ValueType  # 47
+    """FAILED_PRECONDITION: the user has no active second factor."""
+    AUTH_ERROR_REASON_LAST_WAY_IN: _AuthErrorReason.ValueType  # 50
+    """FAILED_PRECONDITION: nothing else would open the account any more; another way in has to be added first."""
+    AUTH_ERROR_REASON_PASSKEY_NOT_FOUND: _AuthErrorReason.ValueType  # 51
+    """NOT_FOUND: no such passkey of this user."""
+    AUTH_ERROR_REASON_TOO_MANY_PASSKEYS: _AuthErrorReason.ValueType  # 52
+    """FAILED_PRECONDITION: the user has as many passkeys as there may be."""
+    AUTH_ERROR_REASON_PASSKEY_EXISTS: _AuthErrorReason.ValueType  # 53
+    """ALREADY_EXISTS: the credential is registered already."""
+    AUTH_ERROR_REASON_PASSKEY_CHALLENGE_INVALID: _AuthErrorReason.ValueType  # 54
+    """INVALID_ARGUMENT: the challenge is unknown, was used, has ended, or was made for another user, session or
+    purpose: one answer for all of them.
+    """
+    AUTH_ERROR_REASON_PASSKEY_ORIGIN_REJECTED: _AuthErrorReason.ValueType  # 55
+    """INVALID_ARGUMENT: the page that asked for the passkey is none of this server's (WEBAUTHN_ORIGINS)."""
+    AUTH_ERROR_REASON_PASSKEY_RP_ID_REJECTED: _AuthErrorReason.ValueType  # 56
+    """INVALID_ARGUMENT: the authenticator answered for another relying party (WEBAUTHN_RP_ID)."""
+    AUTH_ERROR_REASON_PASSKEY_REJECTED: _AuthErrorReason.ValueType  # 57
+    """UNAUTHENTICATED: the passkey is unknown, its signature is wrong, its user was not verified, or the account is
+    not in use. One answer for all of them, on purpose.
+    """
+    AUTH_ERROR_REASON_PASSKEY_COUNT_REGRESSED: _AuthErrorReason.ValueType  # 58
+    """UNAUTHENTICATED: the counter of the authenticator went back, so there may be a copy of it."""
+    AUTH_ERROR_REASON_PASSKEY_INVALID: _AuthErrorReason.ValueType  # 59
+    """INVALID_ARGUMENT: what was sent is no credential as browsers make them, does not verify, or was made without
+    user verification.
+    """
+    AUTH_ERROR_REASON_USER_NOT_FOUND: _AuthErrorReason.ValueType  # 60
+    """NOT_FOUND: no such account, or none that the caller may see: the same answer."""
+    AUTH_ERROR_REASON_ACCOUNT_EXISTS: _AuthErrorReason.ValueType  # 61
+    """ALREADY_EXISTS: an account has this address or number."""
+    AUTH_ERROR_REASON_USERNAME_TAKEN: _AuthErrorReason.ValueType  # 62
+    """ALREADY_EXISTS: another account has this user name."""
+    AUTH_ERROR_REASON_USERNAME_REQUIRED: _AuthErrorReason.ValueType  # 63
+    """FAILED_PRECONDITION: students and teachers have a user name."""
+    AUTH_ERROR_REASON_STATUS_FORBIDS: _AuthErrorReason.ValueType  # 64
+    """FAILED_PRECONDITION: this cannot be done to an account in its present status."""
+    AUTH_ERROR_REASON_OWN_ACCOUNT: _AuthErrorReason.ValueType  # 65
+    """PERMISSION_DENIED: nobody does this to their own account."""
+    AUTH_ERROR_REASON_SUPER_ADMIN_ONLY: _AuthErrorReason.ValueType  # 66
+    """PERMISSION_DENIED: the account or the role is a super_admin's, and the caller is none."""
+    AUTH_ERROR_REASON_LAST_SUPER_ADMIN: _AuthErrorReason.ValueType  # 67
+    """FAILED_PRECONDITION: it would leave nobody in use who is a super_admin."""
+    AUTH_ERROR_REASON_ROLE_UNKNOWN: _AuthErrorReason.ValueType  # 68
+    """INVALID_ARGUMENT: there is no role of this name."""
+    AUTH_ERROR_REASON_ROLE_NOT_ASSIGNABLE: _AuthErrorReason.ValueType  # 69
+    """INVALID_ARGUMENT: the role is for programs and is given to nobody."""
+    AUTH_ERROR_REASON_ROLE_BEYOND_CALLER: _AuthErrorReason.ValueType  # 70
+    """PERMISSION_DENIED: the role permits more than the roles of the caller do."""
+    AUTH_ERROR_REASON_FIELD_FORBIDDEN: _AuthErrorReason.ValueType  # 71
+    """PERMISSION_DENIED: the field is changed by staff only."""
+    AUTH_ERROR_REASON_PRIMARY_ROLE_NOT_HELD: _AuthErrorReason.ValueType  # 72
+    """FAILED_PRECONDITION: the primary role is not among the roles of the account."""
+    AUTH_ERROR_REASON_REGISTRATION_NOT_FOUND: _AuthErrorReason.ValueType  # 73
+    """NOT_FOUND: no such sign-up; those that were not proven within a week are gone."""
+    AUTH_ERROR_REASON_REGISTRATION_DECIDED: _AuthErrorReason.ValueType  # 74
+    """FAILED_PRECONDITION: the sign-up does not wait any more: it was proven, rejected, superseded or is too old."""
+    AUTH_ERROR_REASON_API_KEY_NOT_FOUND: _AuthErrorReason.ValueType  # 80
+    """NOT_FOUND: no such key, or none of the caller's: the same answer."""
+    AUTH_ERROR_REASON_SCOPE_BEYOND_CALLER: _AuthErrorReason.ValueType  # 81
+    """PERMISSION_DENIED: the caller does not hold a permission that the key shall have."""
+    AUTH_ERROR_REASON_API_KEY_EXPIRY_INVALID: _AuthErrorReason.ValueType  # 82
+    """INVALID_ARGUMENT: a key ends in the future, and within 366 days."""
+    AUTH_ERROR_REASON_TOO_MANY_API_KEYS: _AuthErrorReason.ValueType  # 83
+    """FAILED_PRECONDITION: the user has as many keys as there may be."""
+    AUTH_ERROR_REASON_ACCOUNT_PROTECTED: _AuthErrorReason.ValueType  # 84
+    """PERMISSION_DENIED: the account holds a role of staff, which a web framework does not touch."""
+    AUTH_ERROR_REASON_WEB_SESSION_EXISTS: _AuthErrorReason.ValueType  # 85
+    """ALREADY_EXISTS: the token is or was that of another session."""
+    AUTH_ERROR_REASON_WEB_AUTHENTICATOR_EXISTS: _AuthErrorReason.ValueType  # 86
+    """ALREADY_EXISTS: the credential is registered, for another user or with another key."""
 
 class AuthErrorReason(_AuthErrorReason, metaclass=_AuthErrorReasonEnumTypeWrapper):
     """Reasons in `google.rpc.ErrorInfo.reason` of the auth services. The domain is `greenroom`."""
@@ -66,4 +190,128 @@ AUTH_ERROR_REASON_HASHING_BUSY: AuthErrorReason.ValueType  # 7
 """RESOURCE_EXHAUSTED: the password hashing queue is full; `RetryInfo` says when to come back."""
 AUTH_ERROR_REASON_TOO_MANY_ATTEMPTS: AuthErrorReason.ValueType  # 8
 """RESOURCE_EXHAUSTED: too many tries for this account or address; `RetryInfo` says when to come back."""
+AUTH_ERROR_REASON_EMAIL_UNCHANGED: AuthErrorReason.ValueType  # 10
+"""INVALID_ARGUMENT: the account has this address already, and it is verified."""
+AUTH_ERROR_REASON_OTP_INVALID: AuthErrorReason.ValueType  # 20
+"""INVALID_ARGUMENT: the code or token is wrong, used, void, too old, tried too often, or of an unknown request."""
+AUTH_ERROR_REASON_OTP_SENT_RECENTLY: AuthErrorReason.ValueType  # 21
+"""RESOURCE_EXHAUSTED: a code was sent a moment ago, or as many as there may be; `RetryInfo` says when to come back."""
+AUTH_ERROR_REASON_OTP_SENDER_UNAVAILABLE: AuthErrorReason.ValueType  # 22
+"""UNAVAILABLE: the provider of text messages does not answer as it should."""
+AUTH_ERROR_REASON_PHONE_INVALID: AuthErrorReason.ValueType  # 23
+"""INVALID_ARGUMENT: there is no such number in the numbering plan of its country, or none that may be texted."""
+AUTH_ERROR_REASON_PHONE_UNCHANGED: AuthErrorReason.ValueType  # 24
+"""INVALID_ARGUMENT: the account has this number already, and it is verified."""
+AUTH_ERROR_REASON_PHONE_TAKEN: AuthErrorReason.ValueType  # 25
+"""ALREADY_EXISTS: another account has proven this number."""
+AUTH_ERROR_REASON_PHONE_NOT_CONFIGURED: AuthErrorReason.ValueType  # 26
+"""FAILED_PRECONDITION: this server sends no text messages."""
+AUTH_ERROR_REASON_PROVIDER_NOT_CONFIGURED: AuthErrorReason.ValueType  # 30
+"""FAILED_PRECONDITION: the server has no settings for this provider, or the provider does not do this."""
+AUTH_ERROR_REASON_REDIRECT_URI_NOT_ALLOWED: AuthErrorReason.ValueType  # 31
+"""INVALID_ARGUMENT: the redirect URI is not one of those that the server allows."""
+AUTH_ERROR_REASON_OAUTH_STATE_INVALID: AuthErrorReason.ValueType  # 32
+"""INVALID_ARGUMENT: the state is unknown, used or too old, was made for another purpose, or belongs to another
+client.
+"""
+AUTH_ERROR_REASON_OAUTH_PROOF_INVALID: AuthErrorReason.ValueType  # 33
+"""INVALID_ARGUMENT: the provider refused the code, the user refused, or the ID token is not what was asked for."""
+AUTH_ERROR_REASON_PROVIDER_UNAVAILABLE: AuthErrorReason.ValueType  # 34
+"""UNAVAILABLE: the provider does not answer, or not as it should; begin anew later."""
+AUTH_ERROR_REASON_LINK_REQUIRED: AuthErrorReason.ValueType  # 35
+"""FAILED_PRECONDITION: an account has this address; its owner logs in and links the identity."""
+AUTH_ERROR_REASON_IDENTITY_TAKEN: AuthErrorReason.ValueType  # 36
+"""ALREADY_EXISTS: the identity is linked to another account."""
+AUTH_ERROR_REASON_IDENTITY_NOT_FOUND: AuthErrorReason.ValueType  # 37
+"""NOT_FOUND: no such identity of this user."""
+AUTH_ERROR_REASON_EMAIL_UNVERIFIED: AuthErrorReason.ValueType  # 39
+"""FAILED_PRECONDITION: the address of the account is not proven yet."""
+AUTH_ERROR_REASON_MFA_FACTOR_NOT_FOUND: AuthErrorReason.ValueType  # 40
+"""NOT_FOUND: no such second factor of this user."""
+AUTH_ERROR_REASON_MFA_CODE_INVALID: AuthErrorReason.ValueType  # 41
+"""INVALID_ARGUMENT: the code is wrong, was used before, or belongs to another half minute."""
+AUTH_ERROR_REASON_MFA_CHALLENGE_INVALID: AuthErrorReason.ValueType  # 42
+"""UNAUTHENTICATED: the challenge is unknown, was used, has ended, or was tried too often; the sign-in
+begins anew.
+"""
+AUTH_ERROR_REASON_MFA_FACTOR_NOT_PENDING: AuthErrorReason.ValueType  # 43
+"""FAILED_PRECONDITION: the factor is active already, or its enrolment has ended."""
+AUTH_ERROR_REASON_TOO_MANY_MFA_FACTORS: AuthErrorReason.ValueType  # 44
+"""FAILED_PRECONDITION: the user has as many second factors as there may be."""
+AUTH_ERROR_REASON_SECOND_FACTOR_REQUIRED: AuthErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION: the user has a second factor, so a password is not enough."""
+AUTH_ERROR_REASON_PROOF_REJECTED: AuthErrorReason.ValueType  # 46
+"""PERMISSION_DENIED: the password or the passkey does not belong to the calling user."""
+AUTH_ERROR_REASON_NO_MFA_FACTOR: AuthErrorReason.ValueType  # 47
+"""FAILED_PRECONDITION: the user has no active second factor."""
+AUTH_ERROR_REASON_LAST_WAY_IN: AuthErrorReason.ValueType  # 50
+"""FAILED_PRECONDITION: nothing else would open the account any more; another way in has to be added first."""
+AUTH_ERROR_REASON_PASSKEY_NOT_FOUND: AuthErrorReason.ValueType  # 51
+"""NOT_FOUND: no such passkey of this user."""
+AUTH_ERROR_REASON_TOO_MANY_PASSKEYS: AuthErrorReason.ValueType  # 52
+"""FAILED_PRECONDITION: the user has as many passkeys as there may be."""
+AUTH_ERROR_REASON_PASSKEY_EXISTS: AuthErrorReason.ValueType  # 53
+"""ALREADY_EXISTS: the credential is registered already."""
+AUTH_ERROR_REASON_PASSKEY_CHALLENGE_INVALID: AuthErrorReason.ValueType  # 54
+"""INVALID_ARGUMENT: the challenge is unknown, was used, has ended, or was made for another user, session or
+purpose: one answer for all of them.
+"""
+AUTH_ERROR_REASON_PASSKEY_ORIGIN_REJECTED: AuthErrorReason.ValueType  # 55
+"""INVALID_ARGUMENT: the page that asked for the passkey is none of this server's (WEBAUTHN_ORIGINS)."""
+AUTH_ERROR_REASON_PASSKEY_RP_ID_REJECTED: AuthErrorReason.ValueType  # 56
+"""INVALID_ARGUMENT: the authenticator answered for another relying party (WEBAUTHN_RP_ID)."""
+AUTH_ERROR_REASON_PASSKEY_REJECTED: AuthErrorReason.ValueType  # 57
+"""UNAUTHENTICATED: the passkey is unknown, its signature is wrong, its user was not verified, or the account is
+not in use. One answer for all of them, on purpose.
+"""
+AUTH_ERROR_REASON_PASSKEY_COUNT_REGRESSED: AuthErrorReason.ValueType  # 58
+"""UNAUTHENTICATED: the counter of the authenticator went back, so there may be a copy of it."""
+AUTH_ERROR_REASON_PASSKEY_INVALID: AuthErrorReason.ValueType  # 59
+"""INVALID_ARGUMENT: what was sent is no credential as browsers make them, does not verify, or was made without
+user verification.
+"""
+AUTH_ERROR_REASON_USER_NOT_FOUND: AuthErrorReason.ValueType  # 60
+"""NOT_FOUND: no such account, or none that the caller may see: the same answer."""
+AUTH_ERROR_REASON_ACCOUNT_EXISTS: AuthErrorReason.ValueType  # 61
+"""ALREADY_EXISTS: an account has this address or number."""
+AUTH_ERROR_REASON_USERNAME_TAKEN: AuthErrorReason.ValueType  # 62
+"""ALREADY_EXISTS: another account has this user name."""
+AUTH_ERROR_REASON_USERNAME_REQUIRED: AuthErrorReason.ValueType  # 63
+"""FAILED_PRECONDITION: students and teachers have a user name."""
+AUTH_ERROR_REASON_STATUS_FORBIDS: AuthErrorReason.ValueType  # 64
+"""FAILED_PRECONDITION: this cannot be done to an account in its present status."""
+AUTH_ERROR_REASON_OWN_ACCOUNT: AuthErrorReason.ValueType  # 65
+"""PERMISSION_DENIED: nobody does this to their own account."""
+AUTH_ERROR_REASON_SUPER_ADMIN_ONLY: AuthErrorReason.ValueType  # 66
+"""PERMISSION_DENIED: the account or the role is a super_admin's, and the caller is none."""
+AUTH_ERROR_REASON_LAST_SUPER_ADMIN: AuthErrorReason.ValueType  # 67
+"""FAILED_PRECONDITION: it would leave nobody in use who is a super_admin."""
+AUTH_ERROR_REASON_ROLE_UNKNOWN: AuthErrorReason.ValueType  # 68
+"""INVALID_ARGUMENT: there is no role of this name."""
+AUTH_ERROR_REASON_ROLE_NOT_ASSIGNABLE: AuthErrorReason.ValueType  # 69
+"""INVALID_ARGUMENT: the role is for programs and is given to nobody."""
+AUTH_ERROR_REASON_ROLE_BEYOND_CALLER: AuthErrorReason.ValueType  # 70
+"""PERMISSION_DENIED: the role permits more than the roles of the caller do."""
+AUTH_ERROR_REASON_FIELD_FORBIDDEN: AuthErrorReason.ValueType  # 71
+"""PERMISSION_DENIED: the field is changed by staff only."""
+AUTH_ERROR_REASON_PRIMARY_ROLE_NOT_HELD: AuthErrorReason.ValueType  # 72
+"""FAILED_PRECONDITION: the primary role is not among the roles of the account."""
+AUTH_ERROR_REASON_REGISTRATION_NOT_FOUND: AuthErrorReason.ValueType  # 73
+"""NOT_FOUND: no such sign-up; those that were not proven within a week are gone."""
+AUTH_ERROR_REASON_REGISTRATION_DECIDED: AuthErrorReason.ValueType  # 74
+"""FAILED_PRECONDITION: the sign-up does not wait any more: it was proven, rejected, superseded or is too old."""
+AUTH_ERROR_REASON_API_KEY_NOT_FOUND: AuthErrorReason.ValueType  # 80
+"""NOT_FOUND: no such key, or none of the caller's: the same answer."""
+AUTH_ERROR_REASON_SCOPE_BEYOND_CALLER: AuthErrorReason.ValueType  # 81
+"""PERMISSION_DENIED: the caller does not hold a permission that the key shall have."""
+AUTH_ERROR_REASON_API_KEY_EXPIRY_INVALID: AuthErrorReason.ValueType  # 82
+"""INVALID_ARGUMENT: a key ends in the future, and within 366 days."""
+AUTH_ERROR_REASON_TOO_MANY_API_KEYS: AuthErrorReason.ValueType  # 83
+"""FAILED_PRECONDITION: the user has as many keys as there may be."""
+AUTH_ERROR_REASON_ACCOUNT_PROTECTED: AuthErrorReason.ValueType  # 84
+"""PERMISSION_DENIED: the account holds a role of staff, which a web framework does not touch."""
+AUTH_ERROR_REASON_WEB_SESSION_EXISTS: AuthErrorReason.ValueType  # 85
+"""ALREADY_EXISTS: the token is or was that of another session."""
+AUTH_ERROR_REASON_WEB_AUTHENTICATOR_EXISTS: AuthErrorReason.ValueType  # 86
+"""ALREADY_EXISTS: the credential is registered, for another user or with another key."""
 Global___AuthErrorReason: _TypeAlias = AuthErrorReason  # noqa: Y015

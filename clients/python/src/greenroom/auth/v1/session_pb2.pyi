@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -32,6 +34,14 @@ class Session(_message.Message):
     LAST_ACTIVE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     ABSOLUTE_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    BROWSER_FIELD_NUMBER: _builtins.int
+    SIGN_IN_METHODS_FIELD_NUMBER: _builtins.int
+    ASSURANCE_LEVEL_FIELD_NUMBER: _builtins.int
+    PRIVILEGED_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    LAST_REFRESH_TIME_FIELD_NUMBER: _builtins.int
+    REFRESH_COUNT_FIELD_NUMBER: _builtins.int
+    SIGN_IN_IP_ADDRESS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     device_name: _builtins.str
@@ -42,6 +52,16 @@ class Session(_message.Message):
     """The client's address at its last use."""
     current: _builtins.bool
     """True for the session of the calling token."""
+    platform: _builtins.str
+    """The operating system, as the user agent tells it: `iOS`, `Windows`. Empty when it does not."""
+    browser: _builtins.str
+    """The browser or app, as the user agent tells it: `Firefox`, `Mobile Safari`. Empty when it does not."""
+    assurance_level: _builtins.int
+    """How sure it is that this is the user: 1 when one factor was proven, 2 when two were (NIST SP 800-63B)."""
+    refresh_count: _builtins.int
+    """How often its tokens were refreshed."""
+    sign_in_ip_address: _builtins.str
+    """The address that it was opened from."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was opened."""
@@ -58,6 +78,20 @@ class Session(_message.Message):
     def absolute_expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it ends in any case."""
 
+    @_builtins.property
+    def sign_in_methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """How its user signed in: `password`, `otp`, `totp`, `backup_code`, `passkey` or the name of a provider; two of them
+        where two factors were proven.
+        """
+
+    @_builtins.property
+    def privileged_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when it may make the calls that demand a fresh factor; absent when it may not."""
+
+    @_builtins.property
+    def last_refresh_time(self) -> _timestamp_pb2.Timestamp:
+        """When its tokens were last refreshed; absent before the first time."""
+
     def __init__(
         self,
         *,
@@ -70,10 +104,18 @@ class Session(_message.Message):
         last_active_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         absolute_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        platform: _builtins.str = ...,
+        browser: _builtins.str = ...,
+        sign_in_methods: _abc.Iterable[_builtins.str] | None = ...,
+        assurance_level: _builtins.int = ...,
+        privileged_until_time: _timestamp_pb2.Timestamp | None = ...,
+        last_refresh_time: _timestamp_pb2.Timestamp | None = ...,
+        refresh_count: _builtins.int = ...,
+        sign_in_ip_address: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["absolute_expire_time", b"absolute_expire_time", "create_time", b"create_time", "expire_time", b"expire_time", "last_active_time", b"last_active_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["absolute_expire_time", b"absolute_expire_time", "create_time", b"create_time", "expire_time", b"expire_time", "last_active_time", b"last_active_time", "last_refresh_time", b"last_refresh_time", "privileged_until_time", b"privileged_until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absolute_expire_time", b"absolute_expire_time", "create_time", b"create_time", "current", b"current", "device_name", b"device_name", "expire_time", b"expire_time", "id", b"id", "ip_address", b"ip_address", "last_active_time", b"last_active_time", "user_agent", b"user_agent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absolute_expire_time", b"absolute_expire_time", "assurance_level", b"assurance_level", "browser", b"browser", "create_time", b"create_time", "current", b"current", "device_name", b"device_name", "expire_time", b"expire_time", "id", b"id", "ip_address", b"ip_address", "last_active_time", b"last_active_time", "last_refresh_time", b"last_refresh_time", "platform", b"platform", "privileged_until_time", b"privileged_until_time", "refresh_count", b"refresh_count", "sign_in_ip_address", b"sign_in_ip_address", "sign_in_methods", b"sign_in_methods", "user_agent", b"user_agent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

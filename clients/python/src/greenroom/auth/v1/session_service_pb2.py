@@ -28,7 +28,7 @@ from greenroom.auth.v1 import session_pb2 as greenroom_dot_auth_dot_v1_dot_sessi
 from greenroom.options.v1 import policy_pb2 as greenroom_dot_options_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'greenroom/auth/v1/session_service.proto\x12\x11greenroom.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgreenroom/auth/v1/session.proto\x1a!greenroom/options/v1/policy.proto\"g\n\x13ListSessionsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"v\n\x14ListSessionsResponse\x12\x36\n\x08sessions\x18\x01 \x03(\x0b\x32\x1a.greenroom.auth.v1.SessionR\x08sessions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"?\n\x14RevokeSessionRequest\x12\'\n\nsession_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\"\x17\n\x15RevokeSessionResponse2\xe1\x02\n\x0eSessionService\x12\x86\x01\n\x0cListSessions\x12&.greenroom.auth.v1.ListSessionsRequest\x1a\'.greenroom.auth.v1.ListSessionsResponse\"%\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x03\x30\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/auth/sessions\x12\xc5\x01\n\rRevokeSession\x12\'.greenroom.auth.v1.RevokeSessionRequest\x1a(.greenroom.auth.v1.RevokeSessionResponse\"a\xa2\xbb\x18\x08\n\x02\x03\x0c \x01\x30\x02\xaa\xbb\x18!\x08\x02\x12\x1d\x41n ended session stays ended.\x82\xd3\xe4\x93\x02*\"%/v1/auth/sessions/{session_id}:revoke:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'greenroom/auth/v1/session_service.proto\x12\x11greenroom.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgreenroom/auth/v1/session.proto\x1a!greenroom/options/v1/policy.proto\"g\n\x13ListSessionsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"v\n\x14ListSessionsResponse\x12\x36\n\x08sessions\x18\x01 \x03(\x0b\x32\x1a.greenroom.auth.v1.SessionR\x08sessions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"?\n\x14RevokeSessionRequest\x12\'\n\nsession_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\"\x17\n\x15RevokeSessionResponse\"\x1c\n\x1aRevokeOtherSessionsRequest\">\n\x1bRevokeOtherSessionsResponse\x12\x1f\n\x0b\x65nded_count\x18\x01 \x01(\x05R\nendedCount2\xdd\x04\n\x0eSessionService\x12\x86\x01\n\x0cListSessions\x12&.greenroom.auth.v1.ListSessionsRequest\x1a\'.greenroom.auth.v1.ListSessionsResponse\"%\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x03\x30\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/auth/sessions\x12\xc5\x01\n\rRevokeSession\x12\'.greenroom.auth.v1.RevokeSessionRequest\x1a(.greenroom.auth.v1.RevokeSessionResponse\"a\xa2\xbb\x18\x08\n\x02\x03\x0c \x01\x30\x02\xaa\xbb\x18!\x08\x02\x12\x1d\x41n ended session stays ended.\x82\xd3\xe4\x93\x02*\"%/v1/auth/sessions/{session_id}:revoke:\x01*\x12\xf9\x01\n\x13RevokeOtherSessions\x12-.greenroom.auth.v1.RevokeOtherSessionsRequest\x1a..greenroom.auth.v1.RevokeOtherSessionsResponse\"\x82\x01\xa2\xbb\x18\x07\n\x01\x03 \x01\x30\x02\xaa\xbb\x18J\x08\x02\x12\x46\x41n ended session stays ended; a repeat counts only those opened since.\x82\xd3\xe4\x93\x02#\"\x1e/v1/auth/sessions:revokeOthers:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +45,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONSERVICE'].methods_by_name['ListSessions']._serialized_options = b'\220\002\001\242\273\030\005\n\001\0030\001\202\323\344\223\002\023\022\021/v1/auth/sessions'
   _globals['_SESSIONSERVICE'].methods_by_name['RevokeSession']._loaded_options = None
   _globals['_SESSIONSERVICE'].methods_by_name['RevokeSession']._serialized_options = b'\242\273\030\010\n\002\003\014 \0010\002\252\273\030!\010\002\022\035An ended session stays ended.\202\323\344\223\002*\"%/v1/auth/sessions/{session_id}:revoke:\001*'
+  _globals['_SESSIONSERVICE'].methods_by_name['RevokeOtherSessions']._loaded_options = None
+  _globals['_SESSIONSERVICE'].methods_by_name['RevokeOtherSessions']._serialized_options = b'\242\273\030\007\n\001\003 \0010\002\252\273\030J\010\002\022FAn ended session stays ended; a repeat counts only those opened since.\202\323\344\223\002#\"\036/v1/auth/sessions:revokeOthers:\001*'
   _globals['_LISTSESSIONSREQUEST']._serialized_start=189
   _globals['_LISTSESSIONSREQUEST']._serialized_end=292
   _globals['_LISTSESSIONSRESPONSE']._serialized_start=294
@@ -53,6 +55,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOKESESSIONREQUEST']._serialized_end=477
   _globals['_REVOKESESSIONRESPONSE']._serialized_start=479
   _globals['_REVOKESESSIONRESPONSE']._serialized_end=502
-  _globals['_SESSIONSERVICE']._serialized_start=505
-  _globals['_SESSIONSERVICE']._serialized_end=858
+  _globals['_REVOKEOTHERSESSIONSREQUEST']._serialized_start=504
+  _globals['_REVOKEOTHERSESSIONSREQUEST']._serialized_end=532
+  _globals['_REVOKEOTHERSESSIONSRESPONSE']._serialized_start=534
+  _globals['_REVOKEOTHERSESSIONSRESPONSE']._serialized_end=596
+  _globals['_SESSIONSERVICE']._serialized_start=599
+  _globals['_SESSIONSERVICE']._serialized_end=1204
 # @@protoc_insertion_point(module_scope)

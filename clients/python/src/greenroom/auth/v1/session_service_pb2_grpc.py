@@ -45,6 +45,11 @@ class SessionServiceStub:
                 request_serializer=greenroom_dot_auth_dot_v1_dot_session__service__pb2.RevokeSessionRequest.SerializeToString,
                 response_deserializer=greenroom_dot_auth_dot_v1_dot_session__service__pb2.RevokeSessionResponse.FromString,
                 _registered_method=True)
+        self.RevokeOtherSessions = channel.unary_unary(
+                '/greenroom.auth.v1.SessionService/RevokeOtherSessions',
+                request_serializer=greenroom_dot_auth_dot_v1_dot_session__service__pb2.RevokeOtherSessionsRequest.SerializeToString,
+                response_deserializer=greenroom_dot_auth_dot_v1_dot_session__service__pb2.RevokeOtherSessionsResponse.FromString,
+                _registered_method=True)
 
 
 class SessionServiceServicer:
@@ -67,6 +72,14 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeOtherSessions(self, request, context):
+        """Ends all sessions of the calling user but the calling one. Their calls are refused within a
+        second and their streams end within five. None to end is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SessionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +92,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.RevokeSession,
                     request_deserializer=greenroom_dot_auth_dot_v1_dot_session__service__pb2.RevokeSessionRequest.FromString,
                     response_serializer=greenroom_dot_auth_dot_v1_dot_session__service__pb2.RevokeSessionResponse.SerializeToString,
+            ),
+            'RevokeOtherSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeOtherSessions,
+                    request_deserializer=greenroom_dot_auth_dot_v1_dot_session__service__pb2.RevokeOtherSessionsRequest.FromString,
+                    response_serializer=greenroom_dot_auth_dot_v1_dot_session__service__pb2.RevokeOtherSessionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -136,6 +154,33 @@ class SessionService:
             '/greenroom.auth.v1.SessionService/RevokeSession',
             greenroom_dot_auth_dot_v1_dot_session__service__pb2.RevokeSessionRequest.SerializeToString,
             greenroom_dot_auth_dot_v1_dot_session__service__pb2.RevokeSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeOtherSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.auth.v1.SessionService/RevokeOtherSessions',
+            greenroom_dot_auth_dot_v1_dot_session__service__pb2.RevokeOtherSessionsRequest.SerializeToString,
+            greenroom_dot_auth_dot_v1_dot_session__service__pb2.RevokeOtherSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,10 @@ class SessionServiceStub:
 
     Errors: NOT_FOUND (SESSION_NOT_FOUND).
     """
+    RevokeOtherSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.RevokeOtherSessionsRequest, _session_service_pb2.RevokeOtherSessionsResponse]
+    """Ends all sessions of the calling user but the calling one. Their calls are refused within a
+    second and their streams end within five. None to end is no error.
+    """
 
 @_typing.type_check_only
 class SessionServiceAsyncStub(SessionServiceStub):
@@ -52,6 +56,10 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Ends one session. Its calls are refused within a second and its streams end within five.
 
     Errors: NOT_FOUND (SESSION_NOT_FOUND).
+    """
+    RevokeOtherSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.RevokeOtherSessionsRequest, _session_service_pb2.RevokeOtherSessionsResponse]  # type: ignore[assignment]
+    """Ends all sessions of the calling user but the calling one. Their calls are refused within a
+    second and their streams end within five. None to end is no error.
     """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -74,6 +82,16 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends one session. Its calls are refused within a second and its streams end within five.
 
         Errors: NOT_FOUND (SESSION_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeOtherSessions(
+        self,
+        request: _session_service_pb2.RevokeOtherSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_service_pb2.RevokeOtherSessionsResponse, _abc.Awaitable[_session_service_pb2.RevokeOtherSessionsResponse]]:
+        """Ends all sessions of the calling user but the calling one. Their calls are refused within a
+        second and their streams end within five. None to end is no error.
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,20 +22,65 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgreenroom/auth/v1/user.proto\x12\x11greenroom.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x05\n\x04User\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05\x65mail\x18\x02 \x01(\tR\x05\x65mail\x12J\n\x13\x65mail_verified_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x11\x65mailVerifiedTime\x12\x14\n\x05phone\x18\x04 \x01(\tR\x05phone\x12J\n\x13phone_verified_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x11phoneVerifiedTime\x12\x1a\n\x08username\x18\x06 \x01(\tR\x08username\x12!\n\x0c\x64isplay_name\x18\x07 \x01(\tR\x0b\x64isplayName\x12\x35\n\x06status\x18\x08 \x01(\x0e\x32\x1d.greenroom.auth.v1.UserStatusR\x06status\x12\x14\n\x05roles\x18\t \x03(\tR\x05roles\x12 \n\x0bpermissions\x18\n \x03(\tR\x0bpermissions\x12\x31\n\x14onboarding_completed\x18\x0b \x01(\x08R\x13onboardingCompleted\x12\'\n\x0fonboarding_step\x18\x0c \x01(\x05R\x0eonboardingStep\x12;\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x42\n\x0flast_login_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rlastLoginTime*\xa6\x01\n\nUserStatus\x12\x1b\n\x17USER_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13USER_STATUS_PENDING\x10\x01\x12\x16\n\x12USER_STATUS_ACTIVE\x10\x02\x12\x19\n\x15USER_STATUS_SUSPENDED\x10\x03\x12\x16\n\x12USER_STATUS_BANNED\x10\x04\x12\x17\n\x13USER_STATUS_DELETED\x10\x05*\x88\x01\n\x07Persona\x12\x17\n\x13PERSONA_UNSPECIFIED\x10\x00\x12\x13\n\x0fPERSONA_CREATOR\x10\x01\x12\x12\n\x0ePERSONA_EDITOR\x10\x02\x12\x11\n\rPERSONA_BRAND\x10\x03\x12\x13\n\x0fPERSONA_STUDENT\x10\x04\x12\x13\n\x0fPERSONA_TEACHER\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgreenroom/auth/v1/user.proto\x12\x11greenroom.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\r\n\x04User\x12\x18\n\x02id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1e\n\x05\x65mail\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xfe\x01R\x05\x65mail\x12J\n\x13\x65mail_verified_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x11\x65mailVerifiedTime\x12\x1d\n\x05phone\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x10R\x05phone\x12J\n\x13phone_verified_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x11phoneVerifiedTime\x12R\n\x08username\x18\x06 \x01(\tB6\xbaH3r12/^([A-Za-z0-9][A-Za-z0-9._-]{1,48}[A-Za-z0-9])?$R\x08username\x12*\n\x0c\x64isplay_name\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x0b\x64isplayName\x12?\n\x06status\x18\x08 \x01(\x0e\x32\x1d.greenroom.auth.v1.UserStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12$\n\x05roles\x18\t \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10\x64\"\x04r\x02\x18\x64R\x05roles\x12\x31\n\x0bpermissions\x18\n \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\xe8\x07\"\x04r\x02\x18\x64R\x0bpermissions\x12\x31\n\x14onboarding_completed\x18\x0b \x01(\x08R\x13onboardingCompleted\x12\x33\n\x0fonboarding_step\x18\x0c \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x0eonboardingStep\x12;\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x42\n\x0flast_login_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rlastLoginTime\x12\x1b\n\x04\x65tag\x18\x10 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12&\n\nfirst_name\x18\x11 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\tfirstName\x12$\n\tlast_name\x18\x12 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x08lastName\x12=\n\navatar_url\x18\x13 \x01(\tB\x1e\xbaH\x1br\x19\x18\x80\x10\x32\x14^(https?://[^\\s]+)?$R\tavatarUrl\x12/\n\x0f\x61vatar_media_id\x18\x14 \x01(\tB\x07\xbaH\x04r\x02\x18@R\ravatarMediaId\x12;\n\tcover_url\x18\x15 \x01(\tB\x1e\xbaH\x1br\x19\x18\x80\x10\x32\x14^(https?://[^\\s]+)?$R\x08\x63overUrl\x12*\n\x0cprimary_role\x18\x16 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x0bprimaryRole\x12\x30\n\x0fsignup_provider\x18\x17 \x01(\tB\x07\xbaH\x04r\x02\x18\x32R\x0esignupProvider\x12K\n\x0c\x61\x63\x63\x65ss_level\x18\x18 \x01(\x0e\x32\x1e.greenroom.auth.v1.AccessLevelB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x0b\x61\x63\x63\x65ssLevel\x12:\n\x10\x61llowed_channels\x18\x19 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\xe8\x07\"\x04r\x02\x18\x64R\x0f\x61llowedChannels\x12-\n\rstatus_reason\x18\x1a \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03R\x0cstatusReason\x12L\n\x14suspended_until_time\x18\x1b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x12suspendedUntilTime\x12;\n\x0b\x64\x65lete_time\x18\x1c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ndeleteTime\x12\x39\n\npurge_time\x18\x1d \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tpurgeTime\x12\x44\n\x10last_online_time\x18\x1e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0elastOnlineTime\x12,\n\x12two_factor_enabled\x18\x1f \x01(\x08R\x10twoFactorEnabled\x12K\n\x08language\x18  \x01(\tB/\xbaH,r*\x18#2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$R\x08language*\xa6\x01\n\nUserStatus\x12\x1b\n\x17USER_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13USER_STATUS_PENDING\x10\x01\x12\x16\n\x12USER_STATUS_ACTIVE\x10\x02\x12\x19\n\x15USER_STATUS_SUSPENDED\x10\x03\x12\x16\n\x12USER_STATUS_BANNED\x10\x04\x12\x17\n\x13USER_STATUS_DELETED\x10\x05*\xbf\x01\n\x0b\x41\x63\x63\x65ssLevel\x12\x1c\n\x18\x41\x43\x43\x45SS_LEVEL_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41\x43\x43\x45SS_LEVEL_NONE\x10\x01\x12\x15\n\x11\x41\x43\x43\x45SS_LEVEL_VIEW\x10\x02\x12\x18\n\x14\x41\x43\x43\x45SS_LEVEL_COMMENT\x10\x03\x12\x17\n\x13\x41\x43\x43\x45SS_LEVEL_UPLOAD\x10\x04\x12\x18\n\x14\x41\x43\x43\x45SS_LEVEL_PUBLISH\x10\x05\x12\x17\n\x13\x41\x43\x43\x45SS_LEVEL_MANAGE\x10\x06*\x88\x01\n\x07Persona\x12\x17\n\x13PERSONA_UNSPECIFIED\x10\x00\x12\x13\n\x0fPERSONA_CREATOR\x10\x01\x12\x12\n\x0ePERSONA_EDITOR\x10\x02\x12\x11\n\rPERSONA_BRAND\x10\x03\x12\x13\n\x0fPERSONA_STUDENT\x10\x04\x12\x13\n\x0fPERSONA_TEACHER\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'greenroom.auth.v1.user_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_USERSTATUS']._serialized_start=762
-  _globals['_USERSTATUS']._serialized_end=928
-  _globals['_PERSONA']._serialized_start=931
-  _globals['_PERSONA']._serialized_end=1067
-  _globals['_USER']._serialized_start=85
-  _globals['_USER']._serialized_end=759
+  _globals['_USER'].fields_by_name['id']._loaded_options = None
+  _globals['_USER'].fields_by_name['id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_USER'].fields_by_name['email']._loaded_options = None
+  _globals['_USER'].fields_by_name['email']._serialized_options = b'\272H\005r\003\030\376\001'
+  _globals['_USER'].fields_by_name['phone']._loaded_options = None
+  _globals['_USER'].fields_by_name['phone']._serialized_options = b'\272H\004r\002\030\020'
+  _globals['_USER'].fields_by_name['username']._loaded_options = None
+  _globals['_USER'].fields_by_name['username']._serialized_options = b'\272H3r12/^([A-Za-z0-9][A-Za-z0-9._-]{1,48}[A-Za-z0-9])?$'
+  _globals['_USER'].fields_by_name['display_name']._loaded_options = None
+  _globals['_USER'].fields_by_name['display_name']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_USER'].fields_by_name['status']._loaded_options = None
+  _globals['_USER'].fields_by_name['status']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_USER'].fields_by_name['roles']._loaded_options = None
+  _globals['_USER'].fields_by_name['roles']._serialized_options = b'\272H\013\222\001\010\020d\"\004r\002\030d'
+  _globals['_USER'].fields_by_name['permissions']._loaded_options = None
+  _globals['_USER'].fields_by_name['permissions']._serialized_options = b'\272H\014\222\001\t\020\350\007\"\004r\002\030d'
+  _globals['_USER'].fields_by_name['onboarding_step']._loaded_options = None
+  _globals['_USER'].fields_by_name['onboarding_step']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_USER'].fields_by_name['etag']._loaded_options = None
+  _globals['_USER'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_USER'].fields_by_name['first_name']._loaded_options = None
+  _globals['_USER'].fields_by_name['first_name']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_USER'].fields_by_name['last_name']._loaded_options = None
+  _globals['_USER'].fields_by_name['last_name']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_USER'].fields_by_name['avatar_url']._loaded_options = None
+  _globals['_USER'].fields_by_name['avatar_url']._serialized_options = b'\272H\033r\031\030\200\0202\024^(https?://[^\\s]+)?$'
+  _globals['_USER'].fields_by_name['avatar_media_id']._loaded_options = None
+  _globals['_USER'].fields_by_name['avatar_media_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_USER'].fields_by_name['cover_url']._loaded_options = None
+  _globals['_USER'].fields_by_name['cover_url']._serialized_options = b'\272H\033r\031\030\200\0202\024^(https?://[^\\s]+)?$'
+  _globals['_USER'].fields_by_name['primary_role']._loaded_options = None
+  _globals['_USER'].fields_by_name['primary_role']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_USER'].fields_by_name['signup_provider']._loaded_options = None
+  _globals['_USER'].fields_by_name['signup_provider']._serialized_options = b'\272H\004r\002\0302'
+  _globals['_USER'].fields_by_name['access_level']._loaded_options = None
+  _globals['_USER'].fields_by_name['access_level']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_USER'].fields_by_name['allowed_channels']._loaded_options = None
+  _globals['_USER'].fields_by_name['allowed_channels']._serialized_options = b'\272H\014\222\001\t\020\350\007\"\004r\002\030d'
+  _globals['_USER'].fields_by_name['status_reason']._loaded_options = None
+  _globals['_USER'].fields_by_name['status_reason']._serialized_options = b'\272H\005r\003\030\364\003'
+  _globals['_USER'].fields_by_name['language']._loaded_options = None
+  _globals['_USER'].fields_by_name['language']._serialized_options = b'\272H,r*\030#2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$'
+  _globals['_USERSTATUS']._serialized_start=1889
+  _globals['_USERSTATUS']._serialized_end=2055
+  _globals['_ACCESSLEVEL']._serialized_start=2058
+  _globals['_ACCESSLEVEL']._serialized_end=2249
+  _globals['_PERSONA']._serialized_start=2252
+  _globals['_PERSONA']._serialized_end=2388
+  _globals['_USER']._serialized_start=114
+  _globals['_USER']._serialized_end=1886
 # @@protoc_insertion_point(module_scope)

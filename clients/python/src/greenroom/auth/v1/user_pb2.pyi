@@ -56,6 +56,46 @@ USER_STATUS_DELETED: UserStatus.ValueType  # 5
 """Deleted; purged after a grace period."""
 Global___UserStatus: _TypeAlias = UserStatus  # noqa: Y015
 
+class _AccessLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AccessLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AccessLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACCESS_LEVEL_UNSPECIFIED: _AccessLevel.ValueType  # 0
+    """Not a level; never sent."""
+    ACCESS_LEVEL_NONE: _AccessLevel.ValueType  # 1
+    """Nothing."""
+    ACCESS_LEVEL_VIEW: _AccessLevel.ValueType  # 2
+    """Look."""
+    ACCESS_LEVEL_COMMENT: _AccessLevel.ValueType  # 3
+    """Comment."""
+    ACCESS_LEVEL_UPLOAD: _AccessLevel.ValueType  # 4
+    """Upload drafts."""
+    ACCESS_LEVEL_PUBLISH: _AccessLevel.ValueType  # 5
+    """Publish."""
+    ACCESS_LEVEL_MANAGE: _AccessLevel.ValueType  # 6
+    """Everything, grants to others included."""
+
+class AccessLevel(_AccessLevel, metaclass=_AccessLevelEnumTypeWrapper):
+    """What somebody may do to accounts that are shared with them; each level holds those before it."""
+
+ACCESS_LEVEL_UNSPECIFIED: AccessLevel.ValueType  # 0
+"""Not a level; never sent."""
+ACCESS_LEVEL_NONE: AccessLevel.ValueType  # 1
+"""Nothing."""
+ACCESS_LEVEL_VIEW: AccessLevel.ValueType  # 2
+"""Look."""
+ACCESS_LEVEL_COMMENT: AccessLevel.ValueType  # 3
+"""Comment."""
+ACCESS_LEVEL_UPLOAD: AccessLevel.ValueType  # 4
+"""Upload drafts."""
+ACCESS_LEVEL_PUBLISH: AccessLevel.ValueType  # 5
+"""Publish."""
+ACCESS_LEVEL_MANAGE: AccessLevel.ValueType  # 6
+"""Everything, grants to others included."""
+Global___AccessLevel: _TypeAlias = AccessLevel  # noqa: Y015
+
 class _Persona:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -94,7 +134,9 @@ Global___Persona: _TypeAlias = Persona  # noqa: Y015
 
 @_typing.final
 class User(_message.Message):
-    """A person with an account."""
+    """A person with an account. In an UpdateUser request only `id`, `etag` and the fields that its mask names
+    count.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -113,6 +155,23 @@ class User(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     LAST_LOGIN_TIME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    FIRST_NAME_FIELD_NUMBER: _builtins.int
+    LAST_NAME_FIELD_NUMBER: _builtins.int
+    AVATAR_URL_FIELD_NUMBER: _builtins.int
+    AVATAR_MEDIA_ID_FIELD_NUMBER: _builtins.int
+    COVER_URL_FIELD_NUMBER: _builtins.int
+    PRIMARY_ROLE_FIELD_NUMBER: _builtins.int
+    SIGNUP_PROVIDER_FIELD_NUMBER: _builtins.int
+    ACCESS_LEVEL_FIELD_NUMBER: _builtins.int
+    ALLOWED_CHANNELS_FIELD_NUMBER: _builtins.int
+    STATUS_REASON_FIELD_NUMBER: _builtins.int
+    SUSPENDED_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    DELETE_TIME_FIELD_NUMBER: _builtins.int
+    PURGE_TIME_FIELD_NUMBER: _builtins.int
+    LAST_ONLINE_TIME_FIELD_NUMBER: _builtins.int
+    TWO_FACTOR_ENABLED_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     email: _builtins.str
@@ -120,7 +179,9 @@ class User(_message.Message):
     phone: _builtins.str
     """E.164; absent for accounts without one."""
     username: _builtins.str
-    """Unique, lower-cased; absent for accounts without one."""
+    """Unique whatever the case, lower-cased; absent for accounts without one. 3 to 50 of the characters
+    `a-z`, `0-9`, `.`, `_` and `-`, of which the first and the last are a letter or a digit.
+    """
     display_name: _builtins.str
     """What others see."""
     status: Global___UserStatus.ValueType
@@ -129,6 +190,34 @@ class User(_message.Message):
     """True once onboarding is finished."""
     onboarding_step: _builtins.int
     """Last finished onboarding step; 0 before the first."""
+    etag: _builtins.str
+    """Changes with every change of the account or its roles; log-ins do not count. Sent back with an update, it
+    keeps one from undoing what somebody else did meanwhile.
+    """
+    first_name: _builtins.str
+    """Given name; may be empty."""
+    last_name: _builtins.str
+    """Family name; may be empty."""
+    avatar_url: _builtins.str
+    """Picture of the person, an http or https URL; may be empty."""
+    avatar_media_id: _builtins.str
+    """Id of the uploaded picture behind `avatar_url`; empty for one from elsewhere. Output only."""
+    cover_url: _builtins.str
+    """Picture at the head of the person's page, an http or https URL; may be empty."""
+    primary_role: _builtins.str
+    """The role that the person mainly acts in: one of `roles`; may be empty."""
+    signup_provider: _builtins.str
+    """How the account came to be: `email`, `phone`, the name of a provider, or `staff` for one that staff made.
+    Output only.
+    """
+    access_level: Global___AccessLevel.ValueType
+    """The most that the person may do to accounts of others that are shared with them, NONE by default."""
+    status_reason: _builtins.str
+    """Why the account has its status, as staff wrote it. For staff only: its owner does not see it. Output only."""
+    two_factor_enabled: _builtins.bool
+    """True when a log-in needs a second factor. Output only."""
+    language: _builtins.str
+    """BCP 47 language of the mails to the user, such as `en`; English when empty."""
     @_builtins.property
     def email_verified_time(self) -> _timestamp_pb2.Timestamp:
         """When the address was verified; absent before that."""
@@ -157,6 +246,26 @@ class User(_message.Message):
     def last_login_time(self) -> _timestamp_pb2.Timestamp:
         """When the user last logged in; absent before the first time."""
 
+    @_builtins.property
+    def allowed_channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the channels that the person's grants reach. Output only."""
+
+    @_builtins.property
+    def suspended_until_time(self) -> _timestamp_pb2.Timestamp:
+        """When a suspension ends; absent unless the account is suspended."""
+
+    @_builtins.property
+    def delete_time(self) -> _timestamp_pb2.Timestamp:
+        """When the account was deleted; absent unless it is."""
+
+    @_builtins.property
+    def purge_time(self) -> _timestamp_pb2.Timestamp:
+        """When a deleted account is purged; until then it can be undeleted. Absent unless it is deleted."""
+
+    @_builtins.property
+    def last_online_time(self) -> _timestamp_pb2.Timestamp:
+        """When the user was last seen, to the minute; absent before the first time."""
+
     def __init__(
         self,
         *,
@@ -175,10 +284,27 @@ class User(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         last_login_time: _timestamp_pb2.Timestamp | None = ...,
+        etag: _builtins.str = ...,
+        first_name: _builtins.str = ...,
+        last_name: _builtins.str = ...,
+        avatar_url: _builtins.str = ...,
+        avatar_media_id: _builtins.str = ...,
+        cover_url: _builtins.str = ...,
+        primary_role: _builtins.str = ...,
+        signup_provider: _builtins.str = ...,
+        access_level: Global___AccessLevel.ValueType = ...,
+        allowed_channels: _abc.Iterable[_builtins.str] | None = ...,
+        status_reason: _builtins.str = ...,
+        suspended_until_time: _timestamp_pb2.Timestamp | None = ...,
+        delete_time: _timestamp_pb2.Timestamp | None = ...,
+        purge_time: _timestamp_pb2.Timestamp | None = ...,
+        last_online_time: _timestamp_pb2.Timestamp | None = ...,
+        two_factor_enabled: _builtins.bool = ...,
+        language: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "email_verified_time", b"email_verified_time", "last_login_time", b"last_login_time", "phone_verified_time", b"phone_verified_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "email_verified_time", b"email_verified_time", "last_login_time", b"last_login_time", "last_online_time", b"last_online_time", "phone_verified_time", b"phone_verified_time", "purge_time", b"purge_time", "suspended_until_time", b"suspended_until_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "email", b"email", "email_verified_time", b"email_verified_time", "id", b"id", "last_login_time", b"last_login_time", "onboarding_completed", b"onboarding_completed", "onboarding_step", b"onboarding_step", "permissions", b"permissions", "phone", b"phone", "phone_verified_time", b"phone_verified_time", "roles", b"roles", "status", b"status", "update_time", b"update_time", "username", b"username"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_level", b"access_level", "allowed_channels", b"allowed_channels", "avatar_media_id", b"avatar_media_id", "avatar_url", b"avatar_url", "cover_url", b"cover_url", "create_time", b"create_time", "delete_time", b"delete_time", "display_name", b"display_name", "email", b"email", "email_verified_time", b"email_verified_time", "etag", b"etag", "first_name", b"first_name", "id", b"id", "language", b"language", "last_login_time", b"last_login_time", "last_name", b"last_name", "last_online_time", b"last_online_time", "onboarding_completed", b"onboarding_completed", "onboarding_step", b"onboarding_step", "permissions", b"permissions", "phone", b"phone", "phone_verified_time", b"phone_verified_time", "primary_role", b"primary_role", "purge_time", b"purge_time", "roles", b"roles", "signup_provider", b"signup_provider", "status", b"status", "status_reason", b"status_reason", "suspended_until_time", b"suspended_until_time", "two_factor_enabled", b"two_factor_enabled", "update_time", b"update_time", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -160,6 +160,7 @@ class Policy(_message.Message):
     AUDIT_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     RATE_CLASS_FIELD_NUMBER: _builtins.int
+    DELETED_TOO_FIELD_NUMBER: _builtins.int
     permission: _builtins.str
     """A permission the caller's roles must hold on top of `access`, such as `marketplace.orders.refund`."""
     step_up: _builtins.bool
@@ -168,6 +169,10 @@ class Policy(_message.Message):
     """True when each call leaves an audit event in the unit of work of its effect."""
     rate_class: Global___RateClass.ValueType
     """The bucket that a call is counted in."""
+    deleted_too: _builtins.bool
+    """True when also somebody is let in who has deleted their own account and can still have it back. All other
+    methods are closed to them.
+    """
     @_builtins.property
     def access(self) -> _containers.RepeatedScalarFieldContainer[Global___Access.ValueType]:
         """The kinds of caller that are let in; one match is enough. Never empty. Row access (OWNER,
@@ -189,10 +194,11 @@ class Policy(_message.Message):
         audit: _builtins.bool = ...,
         deadline: _duration_pb2.Duration | None = ...,
         rate_class: Global___RateClass.ValueType = ...,
+        deleted_too: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "audit", b"audit", "deadline", b"deadline", "permission", b"permission", "rate_class", b"rate_class", "step_up", b"step_up"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "audit", b"audit", "deadline", b"deadline", "deleted_too", b"deleted_too", "permission", b"permission", "rate_class", b"rate_class", "step_up", b"step_up"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,8 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb.js";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { TokenPair } from "./session_pb.js";
 import { file_greenroom_auth_v1_session } from "./session_pb.js";
 import type { MfaChallenge, SignedIn } from "./sign_in_pb.js";
@@ -19,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file greenroom/auth/v1/auth_service.proto.
  */
 export const file_greenroom_auth_v1_auth_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRncmVlbnJvb20vYXV0aC92MS9hdXRoX3NlcnZpY2UucHJvdG8SEWdyZWVucm9vbS5hdXRoLnYxIsIBCg1TaWduVXBSZXF1ZXN0EhwKBWVtYWlsGAEgASgJQg26SArIAQFyBRj+AWABEiAKCHBhc3N3b3JkGAIgASgJQg66SAdyBRAIKIAI8LsYARIdCgxkaXNwbGF5X25hbWUYAyABKAlCB7pIBHICGGQSNwoHcGVyc29uYRgEIAEoDjIaLmdyZWVucm9vbS5hdXRoLnYxLlBlcnNvbmFCCrpIB4IBBBABIAASGQoIbGFuZ3VhZ2UYBSABKAlCB7pIBHICGCMiHwoOU2lnblVwUmVzcG9uc2USDQoFZW1haWwYASABKAkiVAoSVmVyaWZ5RW1haWxSZXF1ZXN0Eh0KBXRva2VuGAEgASgJQg66SAdyBRABGIAC8LsYARIfCgpyZXF1ZXN0X2lkGAIgASgJQgu6SAjYAQFyA7ABASIkChNWZXJpZnlFbWFpbFJlc3BvbnNlEg0KBWVtYWlsGAEgASgJIjkKGVJlc2VuZFZlcmlmaWNhdGlvblJlcXVlc3QSHAoFZW1haWwYASABKAlCDbpICsgBAXIFGP4BYAEiHAoaUmVzZW5kVmVyaWZpY2F0aW9uUmVzcG9uc2UizQEKDExvZ0luUmVxdWVzdBIbCgVlbWFpbBgBIAEoCUIKukgHcgUQARj+AUgAEiwKBXBob25lGAIgASgJQhu6SBhyFjIUXlwrWzEtOV1bMC05XXs2LDE0fSRIABIdCgh1c2VybmFtZRgDIAEoCUIJukgGcgQQARhASAASIAoIcGFzc3dvcmQYBCABKAlCDrpIB3IFEAEogAjwuxgBEhwKC2RldmljZV9uYW1lGAUgASgJQge6SARyAhhkQhMKCmlkZW50aWZpZXISBbpIAggBIoYBCg1Mb2dJblJlc3BvbnNlEjAKCXNpZ25lZF9pbhgBIAEoCzIbLmdyZWVucm9vbS5hdXRoLnYxLlNpZ25lZEluSAASOAoNbWZhX2NoYWxsZW5nZRgCIAEoCzIfLmdyZWVucm9vbS5hdXRoLnYxLk1mYUNoYWxsZW5nZUgAQgkKB291dGNvbWUiPAoTUmVmcmVzaFRva2VuUmVxdWVzdBIlCg1yZWZyZXNoX3Rva2VuGAEgASgJQg66SAdyBRABGIAE8LsYASJEChRSZWZyZXNoVG9rZW5SZXNwb25zZRIsCgZ0b2tlbnMYASABKAsyHC5ncmVlbnJvb20uYXV0aC52MS5Ub2tlblBhaXIiDwoNTG9nT3V0UmVxdWVzdCIQCg5Mb2dPdXRSZXNwb25zZSIOCgxHZXRNZVJlcXVlc3QiNgoNR2V0TWVSZXNwb25zZRIlCgR1c2VyGAEgASgLMhcuZ3JlZW5yb29tLmF1dGgudjEuVXNlciIQCg5HZXRKd2tzUmVxdWVzdCI+Cg9HZXRKd2tzUmVzcG9uc2USKwoEa2V5cxgBIAMoCzIdLmdyZWVucm9vbS5hdXRoLnYxLkpzb25XZWJLZXkiWAoKSnNvbldlYktleRILCgNrdHkYASABKAkSCwoDY3J2GAIgASgJEgkKAXgYAyABKAkSCwoDa2lkGAQgASgJEgsKA3VzZRgFIAEoCRILCgNhbGcYBiABKAkyigwKC0F1dGhTZXJ2aWNlEvEBCgZTaWduVXASIC5ncmVlbnJvb20uYXV0aC52MS5TaWduVXBSZXF1ZXN0GiEuZ3JlZW5yb29tLmF1dGgudjEuU2lnblVwUmVzcG9uc2UioQGiuxgHCgEBIAEwA6q7GEwIAhJIQSBzZWNvbmQgc2lnbi11cCBvZiBhbiBhZGRyZXNzIGNoYW5nZXMgbm90aGluZyBhbmQgZ2V0cyB0aGUgc2FtZSBhbnN3ZXIugtPkkwJAOgEqWhE6ASoiDC9hdXRoL3NpZ251cFoXOgEqIhIvYXBpL2F1dGgvcmVnaXN0ZXIiDy92MS9hdXRoOnNpZ25VcBKsAQoLVmVyaWZ5RW1haWwSJS5ncmVlbnJvb20uYXV0aC52MS5WZXJpZnlFbWFpbFJlcXVlc3QaJi5ncmVlbnJvb20uYXV0aC52MS5WZXJpZnlFbWFpbFJlc3BvbnNlIk6iuxgHCgEBIAEwA6q7GAIIAYLT5JMCNzoBKlobOgEqIhYvYXBpL2F1dGgvdmVyaWZ5LWVtYWlsIhUvdjEvYXV0aC9lbWFpbDp2ZXJpZnkS1AEKElJlc2VuZFZlcmlmaWNhdGlvbhIsLmdyZWVucm9vbS5hdXRoLnYxLlJlc2VuZFZlcmlmaWNhdGlvblJlcXVlc3QaLS5ncmVlbnJvb20uYXV0aC52MS5SZXNlbmRWZXJpZmljYXRpb25SZXNwb25zZSJhorsYBQoBATAEqrsYNAgCEjBXaXRoaW4gYSBtaW51dGUgb2YgdGhlIGxhc3QgbWFpbCBub3RoaW5nIGxlYXZlcy6C0+STAho6ASoiFS92MS9hdXRoL2VtYWlsOnJlc2VuZBL9AQoFTG9nSW4SHy5ncmVlbnJvb20uYXV0aC52MS5Mb2dJblJlcXVlc3QaIC5ncmVlbnJvb20uYXV0aC52MS5Mb2dJblJlc3BvbnNlIrABorsYBwoBASABMAOquxhgCAMSXEVhY2ggbG9nLWluIG9wZW5zIGEgc2Vzc2lvbiBvZiBpdHMgb3duLCBhbmQgaXRzIHJlcGx5IGNhcnJpZXMgc2VjcmV0cyB0aGF0IGFyZSBuZXZlciBzdG9yZWQugtPkkwI7OgEqWhA6ASoiCy9hdXRoL2xvZ2luWhQ6ASoiDy9hcGkvYXV0aC9sb2dpbiIOL3YxL2F1dGg6bG9nSW4S0gEKDFJlZnJlc2hUb2tlbhImLmdyZWVucm9vbS5hdXRoLnYxLlJlZnJlc2hUb2tlblJlcXVlc3QaJy5ncmVlbnJvb20uYXV0aC52MS5SZWZyZXNoVG9rZW5SZXNwb25zZSJxorsYBQoBATACqrsYQwgCEj9XaXRoaW4gdGhlIGdyYWNlIHdpbmRvdyB0aGUgc2FtZSB0b2tlbiBnZXRzIHRoZSBzYW1lIHN1Y2Nlc3Nvci6C0+STAhs6ASoiFi92MS9hdXRoL3Rva2VuOnJlZnJlc2gSsAEKBkxvZ091dBIgLmdyZWVucm9vbS5hdXRoLnYxLkxvZ091dFJlcXVlc3QaIS5ncmVlbnJvb20uYXV0aC52MS5Mb2dPdXRSZXNwb25zZSJhorsYBwoBAiABMAKquxghCAISHUFuIGVuZGVkIHNlc3Npb24gc3RheXMgZW5kZWQugtPkkwIrOgEqWhU6ASoiEC9hcGkvYXV0aC9sb2dvdXQiDy92MS9hdXRoOmxvZ091dBJ7CgVHZXRNZRIfLmdyZWVucm9vbS5hdXRoLnYxLkdldE1lUmVxdWVzdBogLmdyZWVucm9vbS5hdXRoLnYxLkdldE1lUmVzcG9uc2UiL5ACAaK7GAUKAQIwAYLT5JMCHVoOEgwvYXBpL2F1dGgvbWUSCy92MS9hdXRoL21lEnwKB0dldEp3a3MSIS5ncmVlbnJvb20uYXV0aC52MS5HZXRKd2tzUmVxdWVzdBoiLmdyZWVucm9vbS5hdXRoLnYxLkdldEp3a3NSZXNwb25zZSIqkAIBorsYBQoBATABgtPkkwIYEhYvLndlbGwta25vd24vandrcy5qc29uYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_greenroom_auth_v1_session, file_greenroom_auth_v1_sign_in, file_greenroom_auth_v1_user, file_greenroom_options_v1_policy]);
+  fileDesc("CiRncmVlbnJvb20vYXV0aC92MS9hdXRoX3NlcnZpY2UucHJvdG8SEWdyZWVucm9vbS5hdXRoLnYxIvcCCg1TaWduVXBSZXF1ZXN0EhwKBWVtYWlsGAEgASgJQg26SArYAQFyBRj+AWABEiAKCHBhc3N3b3JkGAIgASgJQg66SAdyBRAIKIAI8LsYARIdCgxkaXNwbGF5X25hbWUYAyABKAlCB7pIBHICGGQSNwoHcGVyc29uYRgEIAEoDjIaLmdyZWVucm9vbS5hdXRoLnYxLlBlcnNvbmFCCrpIB4IBBBABIAASGQoIbGFuZ3VhZ2UYBSABKAlCB7pIBHICGCMSFgoEaW5mbxgGIAEoCUIIukgFcgMY0A8SLwoFcGhvbmUYByABKAlCILpIHXIbMhleKFwrWzAtOSAoKS5cLS9dezYsMzF9KT8kOmq6SGcaZQoPc2lnbl91cC5jb250YWN0EihFaXRoZXIgYW4gYWRkcmVzcyBvciBhIG51bWJlciBpcyBuZWVkZWQuGigodGhpcy5lbWFpbCA9PSAnJykgIT0gKHRoaXMucGhvbmUgPT0gJycpInMKDlNpZ25VcFJlc3BvbnNlEg0KBWVtYWlsGAEgASgJEg0KBXBob25lGAIgASgJEg4KBm90cF9pZBgDIAEoCRIzCg9vdHBfZXhwaXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlQKElZlcmlmeUVtYWlsUmVxdWVzdBIdCgV0b2tlbhgBIAEoCUIOukgHcgUQARiAAvC7GAESHwoKcmVxdWVzdF9pZBgCIAEoCUILukgI2AEBcgOwAQEiJAoTVmVyaWZ5RW1haWxSZXNwb25zZRINCgVlbWFpbBgBIAEoCSI5ChlSZXNlbmRWZXJpZmljYXRpb25SZXF1ZXN0EhwKBWVtYWlsGAEgASgJQg26SArIAQFyBRj+AWABIhwKGlJlc2VuZFZlcmlmaWNhdGlvblJlc3BvbnNlIs0BCgxMb2dJblJlcXVlc3QSGwoFZW1haWwYASABKAlCCrpIB3IFEAEY/gFIABIsCgVwaG9uZRgCIAEoCUIbukgYchYyFF5cK1sxLTldWzAtOV17NiwxNH0kSAASHQoIdXNlcm5hbWUYAyABKAlCCbpIBnIEEAEYQEgAEiAKCHBhc3N3b3JkGAQgASgJQg66SAdyBRABKIAI8LsYARIcCgtkZXZpY2VfbmFtZRgFIAEoCUIHukgEcgIYZEITCgppZGVudGlmaWVyEgW6SAIIASKGAQoNTG9nSW5SZXNwb25zZRIwCglzaWduZWRfaW4YASABKAsyGy5ncmVlbnJvb20uYXV0aC52MS5TaWduZWRJbkgAEjgKDW1mYV9jaGFsbGVuZ2UYAiABKAsyHy5ncmVlbnJvb20uYXV0aC52MS5NZmFDaGFsbGVuZ2VIAEIJCgdvdXRjb21lIjwKE1JlZnJlc2hUb2tlblJlcXVlc3QSJQoNcmVmcmVzaF90b2tlbhgBIAEoCUIOukgHcgUQARiABPC7GAEiRAoUUmVmcmVzaFRva2VuUmVzcG9uc2USLAoGdG9rZW5zGAEgASgLMhwuZ3JlZW5yb29tLmF1dGgudjEuVG9rZW5QYWlyIg8KDUxvZ091dFJlcXVlc3QiEAoOTG9nT3V0UmVzcG9uc2UixgEKFVJlYXV0aGVudGljYXRlUmVxdWVzdBIiCghwYXNzd29yZBgBIAEoCUIOukgHcgUQASiACPC7GAFIABIqCgl0b3RwX2NvZGUYAiABKAlCFbpIDnIMMgpeWzAtOV17Nn0k8LsYAUgAEiQKC2JhY2t1cF9jb2RlGAMgASgJQg26SAZyBBAKGCDwuxgBSAASJwoMcGFzc2tleV9qc29uGAQgASgJQg+6SAhyBhACKICAAfC7GAFIAEIOCgVwcm9vZhIFukgCCAEiUwoWUmVhdXRoZW50aWNhdGVSZXNwb25zZRI5ChVwcml2aWxlZ2VkX3VudGlsX3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIg4KDEdldE1lUmVxdWVzdCI2Cg1HZXRNZVJlc3BvbnNlEiUKBHVzZXIYASABKAsyFy5ncmVlbnJvb20uYXV0aC52MS5Vc2VyIhAKDkdldEp3a3NSZXF1ZXN0Ij4KD0dldEp3a3NSZXNwb25zZRIrCgRrZXlzGAEgAygLMh0uZ3JlZW5yb29tLmF1dGgudjEuSnNvbldlYktleSJYCgpKc29uV2ViS2V5EgsKA2t0eRgBIAEoCRILCgNjcnYYAiABKAkSCQoBeBgDIAEoCRILCgNraWQYBCABKAkSCwoDdXNlGAUgASgJEgsKA2FsZxgGIAEoCTLjDQoLQXV0aFNlcnZpY2US+QEKBlNpZ25VcBIgLmdyZWVucm9vbS5hdXRoLnYxLlNpZ25VcFJlcXVlc3QaIS5ncmVlbnJvb20uYXV0aC52MS5TaWduVXBSZXNwb25zZSKpAaK7GAcKAQEgATADqrsYVAgCElBBIHNlY29uZCBzaWduLXVwIG9mIGEgY29udGFjdCBjaGFuZ2VzIG5vdGhpbmc6IHdoaWNoZXZlciBpcyBwcm92ZW4gZmlyc3QgY291bnRzLoLT5JMCQDoBKloROgEqIgwvYXV0aC9zaWdudXBaFzoBKiISL2FwaS9hdXRoL3JlZ2lzdGVyIg8vdjEvYXV0aDpzaWduVXASrAEKC1ZlcmlmeUVtYWlsEiUuZ3JlZW5yb29tLmF1dGgudjEuVmVyaWZ5RW1haWxSZXF1ZXN0GiYuZ3JlZW5yb29tLmF1dGgudjEuVmVyaWZ5RW1haWxSZXNwb25zZSJOorsYBwoBASABMAOquxgCCAGC0+STAjc6ASpaGzoBKiIWL2FwaS9hdXRoL3ZlcmlmeS1lbWFpbCIVL3YxL2F1dGgvZW1haWw6dmVyaWZ5EtQBChJSZXNlbmRWZXJpZmljYXRpb24SLC5ncmVlbnJvb20uYXV0aC52MS5SZXNlbmRWZXJpZmljYXRpb25SZXF1ZXN0Gi0uZ3JlZW5yb29tLmF1dGgudjEuUmVzZW5kVmVyaWZpY2F0aW9uUmVzcG9uc2UiYaK7GAUKAQEwBKq7GDQIAhIwV2l0aGluIGEgbWludXRlIG9mIHRoZSBsYXN0IG1haWwgbm90aGluZyBsZWF2ZXMugtPkkwIaOgEqIhUvdjEvYXV0aC9lbWFpbDpyZXNlbmQS/QEKBUxvZ0luEh8uZ3JlZW5yb29tLmF1dGgudjEuTG9nSW5SZXF1ZXN0GiAuZ3JlZW5yb29tLmF1dGgudjEuTG9nSW5SZXNwb25zZSKwAaK7GAcKAQEgATADqrsYYAgDElxFYWNoIGxvZy1pbiBvcGVucyBhIHNlc3Npb24gb2YgaXRzIG93biwgYW5kIGl0cyByZXBseSBjYXJyaWVzIHNlY3JldHMgdGhhdCBhcmUgbmV2ZXIgc3RvcmVkLoLT5JMCOzoBKloQOgEqIgsvYXV0aC9sb2dpbloUOgEqIg8vYXBpL2F1dGgvbG9naW4iDi92MS9hdXRoOmxvZ0luEtIBCgxSZWZyZXNoVG9rZW4SJi5ncmVlbnJvb20uYXV0aC52MS5SZWZyZXNoVG9rZW5SZXF1ZXN0GicuZ3JlZW5yb29tLmF1dGgudjEuUmVmcmVzaFRva2VuUmVzcG9uc2UicaK7GAUKAQEwAqq7GEMIAhI/V2l0aGluIHRoZSBncmFjZSB3aW5kb3cgdGhlIHNhbWUgdG9rZW4gZ2V0cyB0aGUgc2FtZSBzdWNjZXNzb3IugtPkkwIbOgEqIhYvdjEvYXV0aC90b2tlbjpyZWZyZXNoErABCgZMb2dPdXQSIC5ncmVlbnJvb20uYXV0aC52MS5Mb2dPdXRSZXF1ZXN0GiEuZ3JlZW5yb29tLmF1dGgudjEuTG9nT3V0UmVzcG9uc2UiYaK7GAcKAQIgATACqrsYIQgCEh1BbiBlbmRlZCBzZXNzaW9uIHN0YXlzIGVuZGVkLoLT5JMCKzoBKloVOgEqIhAvYXBpL2F1dGgvbG9nb3V0Ig8vdjEvYXV0aDpsb2dPdXQSzgEKDlJlYXV0aGVudGljYXRlEiguZ3JlZW5yb29tLmF1dGgudjEuUmVhdXRoZW50aWNhdGVSZXF1ZXN0GikuZ3JlZW5yb29tLmF1dGgudjEuUmVhdXRoZW50aWNhdGVSZXNwb25zZSJnorsYBwoBAiABMAOquxg2CAMSMkEgY29kZSBpcyBnb29kIGZvciBvbmUgY2FsbCwgYW5kIGEgdHJ5IGlzIGNvdW50ZWQugtPkkwIcOgEqIhcvdjEvYXV0aDpyZWF1dGhlbnRpY2F0ZRJ7CgVHZXRNZRIfLmdyZWVucm9vbS5hdXRoLnYxLkdldE1lUmVxdWVzdBogLmdyZWVucm9vbS5hdXRoLnYxLkdldE1lUmVzcG9uc2UiL5ACAaK7GAUKAQIwAYLT5JMCHVoOEgwvYXBpL2F1dGgvbWUSCy92MS9hdXRoL21lEnwKB0dldEp3a3MSIS5ncmVlbnJvb20uYXV0aC52MS5HZXRKd2tzUmVxdWVzdBoiLmdyZWVucm9vbS5hdXRoLnYxLkdldEp3a3NSZXNwb25zZSIqkAIBorsYBQoBATABgtPkkwIYEhYvLndlbGwta25vd24vandrcy5qc29uYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_greenroom_auth_v1_session, file_greenroom_auth_v1_sign_in, file_greenroom_auth_v1_user, file_greenroom_options_v1_policy]);
 
 /**
  * Request of SignUp.
@@ -28,7 +30,7 @@ export const file_greenroom_auth_v1_auth_service: GenFile = /*@__PURE__*/
  */
 export type SignUpRequest = Message<"greenroom.auth.v1.SignUpRequest"> & {
   /**
-   * The address to sign up with; case does not matter.
+   * The address to sign up with; case does not matter. Either this or a phone.
    *
    * @generated from field: string email = 1;
    */
@@ -61,6 +63,20 @@ export type SignUpRequest = Message<"greenroom.auth.v1.SignUpRequest"> & {
    * @generated from field: string language = 5;
    */
   language: string;
+
+  /**
+   * A few words for the staff who look at sign-ups; may be empty.
+   *
+   * @generated from field: string info = 6;
+   */
+  info: string;
+
+  /**
+   * The number to sign up with, in international form as in StartOtpRequest. Either this or an address.
+   *
+   * @generated from field: string phone = 7;
+   */
+  phone: string;
 };
 
 /**
@@ -77,11 +93,32 @@ export const SignUpRequestSchema: GenMessage<SignUpRequest> = /*@__PURE__*/
  */
 export type SignUpResponse = Message<"greenroom.auth.v1.SignUpResponse"> & {
   /**
-   * The address, as it was folded, that a mail went to.
+   * The address, as it was folded, that a mail went to; empty for a sign-up by phone.
    *
    * @generated from field: string email = 1;
    */
   email: string;
+
+  /**
+   * The number in E.164 that a code went to; empty for a sign-up by e-mail.
+   *
+   * @generated from field: string phone = 2;
+   */
+  phone: string;
+
+  /**
+   * UUIDv7 of the code, for VerifyOtp; empty for a sign-up by e-mail.
+   *
+   * @generated from field: string otp_id = 3;
+   */
+  otpId: string;
+
+  /**
+   * When the code ends; absent for a sign-up by e-mail.
+   *
+   * @generated from field: google.protobuf.Timestamp otp_expire_time = 4;
+   */
+  otpExpireTime?: Timestamp | undefined;
 };
 
 /**
@@ -197,7 +234,7 @@ export type LogInRequest = Message<"greenroom.auth.v1.LogInRequest"> & {
     case: "email";
   } | {
     /**
-     * A verified number in E.164.
+     * A verified number in E.164; one that is not verified opens nothing.
      *
      * @generated from field: string phone = 2;
      */
@@ -345,6 +382,80 @@ export const LogOutResponseSchema: GenMessage<LogOutResponse> = /*@__PURE__*/
   messageDesc(file_greenroom_auth_v1_auth_service, 11);
 
 /**
+ * Request of Reauthenticate.
+ *
+ * @generated from message greenroom.auth.v1.ReauthenticateRequest
+ */
+export type ReauthenticateRequest = Message<"greenroom.auth.v1.ReauthenticateRequest"> & {
+  /**
+   * What the user proves themselves with.
+   *
+   * @generated from oneof greenroom.auth.v1.ReauthenticateRequest.proof
+   */
+  proof: {
+    /**
+     * The password; over 1,024 bytes is refused before any hashing.
+     *
+     * @generated from field: string password = 1;
+     */
+    value: string;
+    case: "password";
+  } | {
+    /**
+     * A code of an authenticator app.
+     *
+     * @generated from field: string totp_code = 2;
+     */
+    value: string;
+    case: "totpCode";
+  } | {
+    /**
+     * A backup code; case, spaces and hyphens do not matter.
+     *
+     * @generated from field: string backup_code = 3;
+     */
+    value: string;
+    case: "backupCode";
+  } | {
+    /**
+     * What a passkey made of the options of PasskeyService.StartPasskeyLogin: AuthenticationResponseJSON, as text.
+     *
+     * @generated from field: string passkey_json = 4;
+     */
+    value: string;
+    case: "passkeyJson";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message greenroom.auth.v1.ReauthenticateRequest.
+ * Use `create(ReauthenticateRequestSchema)` to create a new message.
+ */
+export const ReauthenticateRequestSchema: GenMessage<ReauthenticateRequest> = /*@__PURE__*/
+  messageDesc(file_greenroom_auth_v1_auth_service, 12);
+
+/**
+ * Response of Reauthenticate.
+ *
+ * @generated from message greenroom.auth.v1.ReauthenticateResponse
+ */
+export type ReauthenticateResponse = Message<"greenroom.auth.v1.ReauthenticateResponse"> & {
+  /**
+   * Until when the session may make calls that demand a fresh factor.
+   *
+   * @generated from field: google.protobuf.Timestamp privileged_until_time = 1;
+   */
+  privilegedUntilTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message greenroom.auth.v1.ReauthenticateResponse.
+ * Use `create(ReauthenticateResponseSchema)` to create a new message.
+ */
+export const ReauthenticateResponseSchema: GenMessage<ReauthenticateResponse> = /*@__PURE__*/
+  messageDesc(file_greenroom_auth_v1_auth_service, 13);
+
+/**
  * Request of GetMe.
  *
  * @generated from message greenroom.auth.v1.GetMeRequest
@@ -357,7 +468,7 @@ export type GetMeRequest = Message<"greenroom.auth.v1.GetMeRequest"> & {
  * Use `create(GetMeRequestSchema)` to create a new message.
  */
 export const GetMeRequestSchema: GenMessage<GetMeRequest> = /*@__PURE__*/
-  messageDesc(file_greenroom_auth_v1_auth_service, 12);
+  messageDesc(file_greenroom_auth_v1_auth_service, 14);
 
 /**
  * Response of GetMe.
@@ -378,7 +489,7 @@ export type GetMeResponse = Message<"greenroom.auth.v1.GetMeResponse"> & {
  * Use `create(GetMeResponseSchema)` to create a new message.
  */
 export const GetMeResponseSchema: GenMessage<GetMeResponse> = /*@__PURE__*/
-  messageDesc(file_greenroom_auth_v1_auth_service, 13);
+  messageDesc(file_greenroom_auth_v1_auth_service, 15);
 
 /**
  * Request of GetJwks.
@@ -393,7 +504,7 @@ export type GetJwksRequest = Message<"greenroom.auth.v1.GetJwksRequest"> & {
  * Use `create(GetJwksRequestSchema)` to create a new message.
  */
 export const GetJwksRequestSchema: GenMessage<GetJwksRequest> = /*@__PURE__*/
-  messageDesc(file_greenroom_auth_v1_auth_service, 14);
+  messageDesc(file_greenroom_auth_v1_auth_service, 16);
 
 /**
  * Response of GetJwks: a JWK set.
@@ -414,7 +525,7 @@ export type GetJwksResponse = Message<"greenroom.auth.v1.GetJwksResponse"> & {
  * Use `create(GetJwksResponseSchema)` to create a new message.
  */
 export const GetJwksResponseSchema: GenMessage<GetJwksResponse> = /*@__PURE__*/
-  messageDesc(file_greenroom_auth_v1_auth_service, 15);
+  messageDesc(file_greenroom_auth_v1_auth_service, 17);
 
 /**
  * A public key (RFC 7517, RFC 8037).
@@ -470,7 +581,7 @@ export type JsonWebKey = Message<"greenroom.auth.v1.JsonWebKey"> & {
  * Use `create(JsonWebKeySchema)` to create a new message.
  */
 export const JsonWebKeySchema: GenMessage<JsonWebKey> = /*@__PURE__*/
-  messageDesc(file_greenroom_auth_v1_auth_service, 16);
+  messageDesc(file_greenroom_auth_v1_auth_service, 18);
 
 /**
  * The ways in and out.
@@ -479,11 +590,13 @@ export const JsonWebKeySchema: GenMessage<JsonWebKey> = /*@__PURE__*/
  */
 export const AuthService: GenService<{
   /**
-   * Opens an account that waits for its address to be verified, and mails a token to it. The answer is
-   * the same whether the address was free or taken (the owner of a taken one is told by mail), and it
-   * never signs anybody in.
+   * Opens an account that waits for its address or its number to be verified, and mails a token or texts a
+   * code to it (VerifyEmail or OtpService.VerifyOtp goes on). The answer is the same whether the contact was
+   * free or taken (the owner of a taken address is told by mail), and it never signs anybody in.
    *
-   * Errors: INVALID_ARGUMENT (PASSWORD_TOO_WEAK), RESOURCE_EXHAUSTED (HASHING_BUSY).
+   * Errors: INVALID_ARGUMENT (PASSWORD_TOO_WEAK, PHONE_INVALID), RESOURCE_EXHAUSTED (HASHING_BUSY; by phone
+   * OTP_SENT_RECENTLY, TOO_MANY_ATTEMPTS), FAILED_PRECONDITION (PHONE_NOT_CONFIGURED), UNAVAILABLE
+   * (OTP_SENDER_UNAVAILABLE).
    *
    * @generated from rpc greenroom.auth.v1.AuthService.SignUp
    */
@@ -493,8 +606,8 @@ export const AuthService: GenService<{
     output: typeof SignUpResponseSchema;
   },
   /**
-   * Consumes the token that was mailed by SignUp or ResendVerification: the address counts as verified and
-   * the account becomes ACTIVE.
+   * Consumes the token that was mailed by SignUp, ResendVerification or CreateUser (an invitation): the
+   * address counts as verified and the account becomes ACTIVE.
    *
    * Errors: INVALID_ARGUMENT (VERIFICATION_TOKEN_INVALID).
    *
@@ -553,6 +666,23 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof LogOutRequestSchema;
     output: typeof LogOutResponseSchema;
+  },
+  /**
+   * Raises the calling session by a fresh proof of who the user is: for some minutes (10 by default) it may
+   * make the calls that demand one. A session that was opened a moment ago is raised already. Users with a
+   * second factor prove that one, or a passkey; a password is for those without. Who has neither logs in
+   * anew.
+   *
+   * Errors: PERMISSION_DENIED (PROOF_REJECTED), INVALID_ARGUMENT (MFA_CODE_INVALID, PASSKEY_INVALID,
+   * PASSKEY_CHALLENGE_INVALID, PASSKEY_ORIGIN_REJECTED, PASSKEY_RP_ID_REJECTED), FAILED_PRECONDITION
+   * (SECOND_FACTOR_REQUIRED, NO_MFA_FACTOR), RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS, HASHING_BUSY).
+   *
+   * @generated from rpc greenroom.auth.v1.AuthService.Reauthenticate
+   */
+  reauthenticate: {
+    methodKind: "unary";
+    input: typeof ReauthenticateRequestSchema;
+    output: typeof ReauthenticateResponseSchema;
   },
   /**
    * The calling user with roles, permissions and onboarding state.

@@ -9,7 +9,7 @@ import { enumDesc, fileDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file greenroom/auth/v1/error_reason.proto.
  */
 export const file_greenroom_auth_v1_error_reason: GenFile = /*@__PURE__*/
-  fileDesc("CiRncmVlbnJvb20vYXV0aC92MS9lcnJvcl9yZWFzb24ucHJvdG8SEWdyZWVucm9vbS5hdXRoLnYxKoUDCg9BdXRoRXJyb3JSZWFzb24SIQodQVVUSF9FUlJPUl9SRUFTT05fVU5TUEVDSUZJRUQQABIlCiFBVVRIX0VSUk9SX1JFQVNPTl9CQURfQ1JFREVOVElBTFMQARInCiNBVVRIX0VSUk9SX1JFQVNPTl9QQVNTV09SRF9UT09fV0VBSxACEjAKLEFVVEhfRVJST1JfUkVBU09OX1ZFUklGSUNBVElPTl9UT0tFTl9JTlZBTElEEAMSKwonQVVUSF9FUlJPUl9SRUFTT05fUkVGUkVTSF9UT0tFTl9JTlZBTElEEAQSKgomQVVUSF9FUlJPUl9SRUFTT05fUkVGUkVTSF9UT0tFTl9SRVVTRUQQBRInCiNBVVRIX0VSUk9SX1JFQVNPTl9TRVNTSU9OX05PVF9GT1VORBAGEiIKHkFVVEhfRVJST1JfUkVBU09OX0hBU0hJTkdfQlVTWRAHEicKI0FVVEhfRVJST1JfUkVBU09OX1RPT19NQU5ZX0FUVEVNUFRTEAhiBnByb3RvMw");
+  fileDesc("CiRncmVlbnJvb20vYXV0aC92MS9lcnJvcl9yZWFzb24ucHJvdG8SEWdyZWVucm9vbS5hdXRoLnYxKsMVCg9BdXRoRXJyb3JSZWFzb24SIQodQVVUSF9FUlJPUl9SRUFTT05fVU5TUEVDSUZJRUQQABIlCiFBVVRIX0VSUk9SX1JFQVNPTl9CQURfQ1JFREVOVElBTFMQARInCiNBVVRIX0VSUk9SX1JFQVNPTl9QQVNTV09SRF9UT09fV0VBSxACEjAKLEFVVEhfRVJST1JfUkVBU09OX1ZFUklGSUNBVElPTl9UT0tFTl9JTlZBTElEEAMSKwonQVVUSF9FUlJPUl9SRUFTT05fUkVGUkVTSF9UT0tFTl9JTlZBTElEEAQSKgomQVVUSF9FUlJPUl9SRUFTT05fUkVGUkVTSF9UT0tFTl9SRVVTRUQQBRInCiNBVVRIX0VSUk9SX1JFQVNPTl9TRVNTSU9OX05PVF9GT1VORBAGEiIKHkFVVEhfRVJST1JfUkVBU09OX0hBU0hJTkdfQlVTWRAHEicKI0FVVEhfRVJST1JfUkVBU09OX1RPT19NQU5ZX0FUVEVNUFRTEAgSJQohQVVUSF9FUlJPUl9SRUFTT05fRU1BSUxfVU5DSEFOR0VEEAoSIQodQVVUSF9FUlJPUl9SRUFTT05fT1RQX0lOVkFMSUQQFBInCiNBVVRIX0VSUk9SX1JFQVNPTl9PVFBfU0VOVF9SRUNFTlRMWRAVEiwKKEFVVEhfRVJST1JfUkVBU09OX09UUF9TRU5ERVJfVU5BVkFJTEFCTEUQFhIjCh9BVVRIX0VSUk9SX1JFQVNPTl9QSE9ORV9JTlZBTElEEBcSJQohQVVUSF9FUlJPUl9SRUFTT05fUEhPTkVfVU5DSEFOR0VEEBgSIQodQVVUSF9FUlJPUl9SRUFTT05fUEhPTkVfVEFLRU4QGRIqCiZBVVRIX0VSUk9SX1JFQVNPTl9QSE9ORV9OT1RfQ09ORklHVVJFRBAaEi0KKUFVVEhfRVJST1JfUkVBU09OX1BST1ZJREVSX05PVF9DT05GSUdVUkVEEB4SLgoqQVVUSF9FUlJPUl9SRUFTT05fUkVESVJFQ1RfVVJJX05PVF9BTExPV0VEEB8SKQolQVVUSF9FUlJPUl9SRUFTT05fT0FVVEhfU1RBVEVfSU5WQUxJRBAgEikKJUFVVEhfRVJST1JfUkVBU09OX09BVVRIX1BST09GX0lOVkFMSUQQIRIqCiZBVVRIX0VSUk9SX1JFQVNPTl9QUk9WSURFUl9VTkFWQUlMQUJMRRAiEiMKH0FVVEhfRVJST1JfUkVBU09OX0xJTktfUkVRVUlSRUQQIxIkCiBBVVRIX0VSUk9SX1JFQVNPTl9JREVOVElUWV9UQUtFThAkEigKJEFVVEhfRVJST1JfUkVBU09OX0lERU5USVRZX05PVF9GT1VORBAlEiYKIkFVVEhfRVJST1JfUkVBU09OX0VNQUlMX1VOVkVSSUZJRUQQJxIqCiZBVVRIX0VSUk9SX1JFQVNPTl9NRkFfRkFDVE9SX05PVF9GT1VORBAoEiYKIkFVVEhfRVJST1JfUkVBU09OX01GQV9DT0RFX0lOVkFMSUQQKRIrCidBVVRIX0VSUk9SX1JFQVNPTl9NRkFfQ0hBTExFTkdFX0lOVkFMSUQQKhIsCihBVVRIX0VSUk9SX1JFQVNPTl9NRkFfRkFDVE9SX05PVF9QRU5ESU5HECsSKgomQVVUSF9FUlJPUl9SRUFTT05fVE9PX01BTllfTUZBX0ZBQ1RPUlMQLBIsCihBVVRIX0VSUk9SX1JFQVNPTl9TRUNPTkRfRkFDVE9SX1JFUVVJUkVEEC0SJAogQVVUSF9FUlJPUl9SRUFTT05fUFJPT0ZfUkVKRUNURUQQLhIjCh9BVVRIX0VSUk9SX1JFQVNPTl9OT19NRkFfRkFDVE9SEC8SIQodQVVUSF9FUlJPUl9SRUFTT05fTEFTVF9XQVlfSU4QMhInCiNBVVRIX0VSUk9SX1JFQVNPTl9QQVNTS0VZX05PVF9GT1VORBAzEicKI0FVVEhfRVJST1JfUkVBU09OX1RPT19NQU5ZX1BBU1NLRVlTEDQSJAogQVVUSF9FUlJPUl9SRUFTT05fUEFTU0tFWV9FWElTVFMQNRIvCitBVVRIX0VSUk9SX1JFQVNPTl9QQVNTS0VZX0NIQUxMRU5HRV9JTlZBTElEEDYSLQopQVVUSF9FUlJPUl9SRUFTT05fUEFTU0tFWV9PUklHSU5fUkVKRUNURUQQNxIsCihBVVRIX0VSUk9SX1JFQVNPTl9QQVNTS0VZX1JQX0lEX1JFSkVDVEVEEDgSJgoiQVVUSF9FUlJPUl9SRUFTT05fUEFTU0tFWV9SRUpFQ1RFRBA5Ei0KKUFVVEhfRVJST1JfUkVBU09OX1BBU1NLRVlfQ09VTlRfUkVHUkVTU0VEEDoSJQohQVVUSF9FUlJPUl9SRUFTT05fUEFTU0tFWV9JTlZBTElEEDsSJAogQVVUSF9FUlJPUl9SRUFTT05fVVNFUl9OT1RfRk9VTkQQPBIkCiBBVVRIX0VSUk9SX1JFQVNPTl9BQ0NPVU5UX0VYSVNUUxA9EiQKIEFVVEhfRVJST1JfUkVBU09OX1VTRVJOQU1FX1RBS0VOED4SJwojQVVUSF9FUlJPUl9SRUFTT05fVVNFUk5BTUVfUkVRVUlSRUQQPxIkCiBBVVRIX0VSUk9SX1JFQVNPTl9TVEFUVVNfRk9SQklEUxBAEiEKHUFVVEhfRVJST1JfUkVBU09OX09XTl9BQ0NPVU5UEEESJgoiQVVUSF9FUlJPUl9SRUFTT05fU1VQRVJfQURNSU5fT05MWRBCEiYKIkFVVEhfRVJST1JfUkVBU09OX0xBU1RfU1VQRVJfQURNSU4QQxIiCh5BVVRIX0VSUk9SX1JFQVNPTl9ST0xFX1VOS05PV04QRBIpCiVBVVRIX0VSUk9SX1JFQVNPTl9ST0xFX05PVF9BU1NJR05BQkxFEEUSKAokQVVUSF9FUlJPUl9SRUFTT05fUk9MRV9CRVlPTkRfQ0FMTEVSEEYSJQohQVVUSF9FUlJPUl9SRUFTT05fRklFTERfRk9SQklEREVOEEcSKwonQVVUSF9FUlJPUl9SRUFTT05fUFJJTUFSWV9ST0xFX05PVF9IRUxEEEgSLAooQVVUSF9FUlJPUl9SRUFTT05fUkVHSVNUUkFUSU9OX05PVF9GT1VORBBJEioKJkFVVEhfRVJST1JfUkVBU09OX1JFR0lTVFJBVElPTl9ERUNJREVEEEoSJwojQVVUSF9FUlJPUl9SRUFTT05fQVBJX0tFWV9OT1RfRk9VTkQQUBIpCiVBVVRIX0VSUk9SX1JFQVNPTl9TQ09QRV9CRVlPTkRfQ0FMTEVSEFESLAooQVVUSF9FUlJPUl9SRUFTT05fQVBJX0tFWV9FWFBJUllfSU5WQUxJRBBSEicKI0FVVEhfRVJST1JfUkVBU09OX1RPT19NQU5ZX0FQSV9LRVlTEFMSJwojQVVUSF9FUlJPUl9SRUFTT05fQUNDT1VOVF9QUk9URUNURUQQVBIoCiRBVVRIX0VSUk9SX1JFQVNPTl9XRUJfU0VTU0lPTl9FWElTVFMQVRIuCipBVVRIX0VSUk9SX1JFQVNPTl9XRUJfQVVUSEVOVElDQVRPUl9FWElTVFMQVmIGcHJvdG8z");
 
 /**
  * Reasons in `google.rpc.ErrorInfo.reason` of the auth services. The domain is `greenroom`.
@@ -80,6 +80,410 @@ export enum AuthErrorReason {
    * @generated from enum value: AUTH_ERROR_REASON_TOO_MANY_ATTEMPTS = 8;
    */
   TOO_MANY_ATTEMPTS = 8,
+
+  /**
+   * INVALID_ARGUMENT: the account has this address already, and it is verified.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_EMAIL_UNCHANGED = 10;
+   */
+  EMAIL_UNCHANGED = 10,
+
+  /**
+   * INVALID_ARGUMENT: the code or token is wrong, used, void, too old, tried too often, or of an unknown request.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_OTP_INVALID = 20;
+   */
+  OTP_INVALID = 20,
+
+  /**
+   * RESOURCE_EXHAUSTED: a code was sent a moment ago, or as many as there may be; `RetryInfo` says when to come back.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_OTP_SENT_RECENTLY = 21;
+   */
+  OTP_SENT_RECENTLY = 21,
+
+  /**
+   * UNAVAILABLE: the provider of text messages does not answer as it should.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_OTP_SENDER_UNAVAILABLE = 22;
+   */
+  OTP_SENDER_UNAVAILABLE = 22,
+
+  /**
+   * INVALID_ARGUMENT: there is no such number in the numbering plan of its country, or none that may be texted.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_PHONE_INVALID = 23;
+   */
+  PHONE_INVALID = 23,
+
+  /**
+   * INVALID_ARGUMENT: the account has this number already, and it is verified.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_PHONE_UNCHANGED = 24;
+   */
+  PHONE_UNCHANGED = 24,
+
+  /**
+   * ALREADY_EXISTS: another account has proven this number.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_PHONE_TAKEN = 25;
+   */
+  PHONE_TAKEN = 25,
+
+  /**
+   * FAILED_PRECONDITION: this server sends no text messages.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_PHONE_NOT_CONFIGURED = 26;
+   */
+  PHONE_NOT_CONFIGURED = 26,
+
+  /**
+   * FAILED_PRECONDITION: the server has no settings for this provider, or the provider does not do this.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_PROVIDER_NOT_CONFIGURED = 30;
+   */
+  PROVIDER_NOT_CONFIGURED = 30,
+
+  /**
+   * INVALID_ARGUMENT: the redirect URI is not one of those that the server allows.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_REDIRECT_URI_NOT_ALLOWED = 31;
+   */
+  REDIRECT_URI_NOT_ALLOWED = 31,
+
+  /**
+   * INVALID_ARGUMENT: the state is unknown, used or too old, was made for another purpose, or belongs to another
+   * client.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_OAUTH_STATE_INVALID = 32;
+   */
+  OAUTH_STATE_INVALID = 32,
+
+  /**
+   * INVALID_ARGUMENT: the provider refused the code, the user refused, or the ID token is not what was asked for.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_OAUTH_PROOF_INVALID = 33;
+   */
+  OAUTH_PROOF_INVALID = 33,
+
+  /**
+   * UNAVAILABLE: the provider does not answer, or not as it should; begin anew later.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_PROVIDER_UNAVAILABLE = 34;
+   */
+  PROVIDER_UNAVAILABLE = 34,
+
+  /**
+   * FAILED_PRECONDITION: an account has this address; its owner logs in and links the identity.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_LINK_REQUIRED = 35;
+   */
+  LINK_REQUIRED = 35,
+
+  /**
+   * ALREADY_EXISTS: the identity is linked to another account.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_IDENTITY_TAKEN = 36;
+   */
+  IDENTITY_TAKEN = 36,
+
+  /**
+   * NOT_FOUND: no such identity of this user.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_IDENTITY_NOT_FOUND = 37;
+   */
+  IDENTITY_NOT_FOUND = 37,
+
+  /**
+   * FAILED_PRECONDITION: the address of the account is not proven yet.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_EMAIL_UNVERIFIED = 39;
+   */
+  EMAIL_UNVERIFIED = 39,
+
+  /**
+   * NOT_FOUND: no such second factor of this user.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_MFA_FACTOR_NOT_FOUND = 40;
+   */
+  MFA_FACTOR_NOT_FOUND = 40,
+
+  /**
+   * INVALID_ARGUMENT: the code is wrong, was used before, or belongs to another half minute.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_MFA_CODE_INVALID = 41;
+   */
+  MFA_CODE_INVALID = 41,
+
+  /**
+   * UNAUTHENTICATED: the challenge is unknown, was used, has ended, or was tried too often; the sign-in
+   * begins anew.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_MFA_CHALLENGE_INVALID = 42;
+   */
+  MFA_CHALLENGE_INVALID = 42,
+
+  /**
+   * FAILED_PRECONDITION: the factor is active already, or its enrolment has ended.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_MFA_FACTOR_NOT_PENDING = 43;
+   */
+  MFA_FACTOR_NOT_PENDING = 43,
+
+  /**
+   * FAILED_PRECONDITION: the user has as many second factors as there may be.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_TOO_MANY_MFA_FACTORS = 44;
+   */
+  TOO_MANY_MFA_FACTORS = 44,
+
+  /**
+   * FAILED_PRECONDITION: the user has a second factor, so a password is not enough.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_SECOND_FACTOR_REQUIRED = 45;
+   */
+  SECOND_FACTOR_REQUIRED = 45,
+
+  /**
+   * PERMISSION_DENIED: the password or the passkey does not belong to the calling user.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_PROOF_REJECTED = 46;
+   */
+  PROOF_REJECTED = 46,
+
+  /**
+   * FAILED_PRECONDITION: the user has no active second factor.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_NO_MFA_FACTOR = 47;
+   */
+  NO_MFA_FACTOR = 47,
+
+  /**
+   * FAILED_PRECONDITION: nothing else would open the account any more; another way in has to be added first.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_LAST_WAY_IN = 50;
+   */
+  LAST_WAY_IN = 50,
+
+  /**
+   * NOT_FOUND: no such passkey of this user.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_PASSKEY_NOT_FOUND = 51;
+   */
+  PASSKEY_NOT_FOUND = 51,
+
+  /**
+   * FAILED_PRECONDITION: the user has as many passkeys as there may be.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_TOO_MANY_PASSKEYS = 52;
+   */
+  TOO_MANY_PASSKEYS = 52,
+
+  /**
+   * ALREADY_EXISTS: the credential is registered already.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_PASSKEY_EXISTS = 53;
+   */
+  PASSKEY_EXISTS = 53,
+
+  /**
+   * INVALID_ARGUMENT: the challenge is unknown, was used, has ended, or was made for another user, session or
+   * purpose: one answer for all of them.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_PASSKEY_CHALLENGE_INVALID = 54;
+   */
+  PASSKEY_CHALLENGE_INVALID = 54,
+
+  /**
+   * INVALID_ARGUMENT: the page that asked for the passkey is none of this server's (WEBAUTHN_ORIGINS).
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_PASSKEY_ORIGIN_REJECTED = 55;
+   */
+  PASSKEY_ORIGIN_REJECTED = 55,
+
+  /**
+   * INVALID_ARGUMENT: the authenticator answered for another relying party (WEBAUTHN_RP_ID).
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_PASSKEY_RP_ID_REJECTED = 56;
+   */
+  PASSKEY_RP_ID_REJECTED = 56,
+
+  /**
+   * UNAUTHENTICATED: the passkey is unknown, its signature is wrong, its user was not verified, or the account is
+   * not in use. One answer for all of them, on purpose.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_PASSKEY_REJECTED = 57;
+   */
+  PASSKEY_REJECTED = 57,
+
+  /**
+   * UNAUTHENTICATED: the counter of the authenticator went back, so there may be a copy of it.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_PASSKEY_COUNT_REGRESSED = 58;
+   */
+  PASSKEY_COUNT_REGRESSED = 58,
+
+  /**
+   * INVALID_ARGUMENT: what was sent is no credential as browsers make them, does not verify, or was made without
+   * user verification.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_PASSKEY_INVALID = 59;
+   */
+  PASSKEY_INVALID = 59,
+
+  /**
+   * NOT_FOUND: no such account, or none that the caller may see: the same answer.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_USER_NOT_FOUND = 60;
+   */
+  USER_NOT_FOUND = 60,
+
+  /**
+   * ALREADY_EXISTS: an account has this address or number.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_ACCOUNT_EXISTS = 61;
+   */
+  ACCOUNT_EXISTS = 61,
+
+  /**
+   * ALREADY_EXISTS: another account has this user name.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_USERNAME_TAKEN = 62;
+   */
+  USERNAME_TAKEN = 62,
+
+  /**
+   * FAILED_PRECONDITION: students and teachers have a user name.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_USERNAME_REQUIRED = 63;
+   */
+  USERNAME_REQUIRED = 63,
+
+  /**
+   * FAILED_PRECONDITION: this cannot be done to an account in its present status.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_STATUS_FORBIDS = 64;
+   */
+  STATUS_FORBIDS = 64,
+
+  /**
+   * PERMISSION_DENIED: nobody does this to their own account.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_OWN_ACCOUNT = 65;
+   */
+  OWN_ACCOUNT = 65,
+
+  /**
+   * PERMISSION_DENIED: the account or the role is a super_admin's, and the caller is none.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_SUPER_ADMIN_ONLY = 66;
+   */
+  SUPER_ADMIN_ONLY = 66,
+
+  /**
+   * FAILED_PRECONDITION: it would leave nobody in use who is a super_admin.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_LAST_SUPER_ADMIN = 67;
+   */
+  LAST_SUPER_ADMIN = 67,
+
+  /**
+   * INVALID_ARGUMENT: there is no role of this name.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_ROLE_UNKNOWN = 68;
+   */
+  ROLE_UNKNOWN = 68,
+
+  /**
+   * INVALID_ARGUMENT: the role is for programs and is given to nobody.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_ROLE_NOT_ASSIGNABLE = 69;
+   */
+  ROLE_NOT_ASSIGNABLE = 69,
+
+  /**
+   * PERMISSION_DENIED: the role permits more than the roles of the caller do.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_ROLE_BEYOND_CALLER = 70;
+   */
+  ROLE_BEYOND_CALLER = 70,
+
+  /**
+   * PERMISSION_DENIED: the field is changed by staff only.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_FIELD_FORBIDDEN = 71;
+   */
+  FIELD_FORBIDDEN = 71,
+
+  /**
+   * FAILED_PRECONDITION: the primary role is not among the roles of the account.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_PRIMARY_ROLE_NOT_HELD = 72;
+   */
+  PRIMARY_ROLE_NOT_HELD = 72,
+
+  /**
+   * NOT_FOUND: no such sign-up; those that were not proven within a week are gone.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_REGISTRATION_NOT_FOUND = 73;
+   */
+  REGISTRATION_NOT_FOUND = 73,
+
+  /**
+   * FAILED_PRECONDITION: the sign-up does not wait any more: it was proven, rejected, superseded or is too old.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_REGISTRATION_DECIDED = 74;
+   */
+  REGISTRATION_DECIDED = 74,
+
+  /**
+   * NOT_FOUND: no such key, or none of the caller's: the same answer.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_API_KEY_NOT_FOUND = 80;
+   */
+  API_KEY_NOT_FOUND = 80,
+
+  /**
+   * PERMISSION_DENIED: the caller does not hold a permission that the key shall have.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_SCOPE_BEYOND_CALLER = 81;
+   */
+  SCOPE_BEYOND_CALLER = 81,
+
+  /**
+   * INVALID_ARGUMENT: a key ends in the future, and within 366 days.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_API_KEY_EXPIRY_INVALID = 82;
+   */
+  API_KEY_EXPIRY_INVALID = 82,
+
+  /**
+   * FAILED_PRECONDITION: the user has as many keys as there may be.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_TOO_MANY_API_KEYS = 83;
+   */
+  TOO_MANY_API_KEYS = 83,
+
+  /**
+   * PERMISSION_DENIED: the account holds a role of staff, which a web framework does not touch.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_ACCOUNT_PROTECTED = 84;
+   */
+  ACCOUNT_PROTECTED = 84,
+
+  /**
+   * ALREADY_EXISTS: the token is or was that of another session.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_WEB_SESSION_EXISTS = 85;
+   */
+  WEB_SESSION_EXISTS = 85,
+
+  /**
+   * ALREADY_EXISTS: the credential is registered, for another user or with another key.
+   *
+   * @generated from enum value: AUTH_ERROR_REASON_WEB_AUTHENTICATOR_EXISTS = 86;
+   */
+  WEB_AUTHENTICATOR_EXISTS = 86,
 }
 
 /**

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file greenroom/auth/v1/session.proto.
  */
 export const file_greenroom_auth_v1_session: GenFile = /*@__PURE__*/
-  fileDesc("Ch9ncmVlbnJvb20vYXV0aC92MS9zZXNzaW9uLnByb3RvEhFncmVlbnJvb20uYXV0aC52MSK1AgoHU2Vzc2lvbhIKCgJpZBgBIAEoCRITCgtkZXZpY2VfbmFtZRgCIAEoCRISCgp1c2VyX2FnZW50GAMgASgJEhIKCmlwX2FkZHJlc3MYBCABKAkSDwoHY3VycmVudBgFIAEoCBIvCgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNAoQbGFzdF9hY3RpdmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjgKFGFic29sdXRlX2V4cGlyZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCK1AQoJVG9rZW5QYWlyEhoKDGFjY2Vzc190b2tlbhgBIAEoCUIE8LsYARI2ChJhY2Nlc3NfZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhsKDXJlZnJlc2hfdG9rZW4YAyABKAlCBPC7GAESNwoTcmVmcmVzaF9leHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBiBnByb3RvMw", [file_google_protobuf_timestamp, file_greenroom_options_v1_policy]);
+  fileDesc("Ch9ncmVlbnJvb20vYXV0aC92MS9zZXNzaW9uLnByb3RvEhFncmVlbnJvb20uYXV0aC52MSKvBAoHU2Vzc2lvbhIKCgJpZBgBIAEoCRITCgtkZXZpY2VfbmFtZRgCIAEoCRISCgp1c2VyX2FnZW50GAMgASgJEhIKCmlwX2FkZHJlc3MYBCABKAkSDwoHY3VycmVudBgFIAEoCBIvCgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNAoQbGFzdF9hY3RpdmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjgKFGFic29sdXRlX2V4cGlyZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghwbGF0Zm9ybRgKIAEoCRIPCgdicm93c2VyGAsgASgJEhcKD3NpZ25faW5fbWV0aG9kcxgMIAMoCRIXCg9hc3N1cmFuY2VfbGV2ZWwYDSABKAUSOQoVcHJpdmlsZWdlZF91bnRpbF90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI1ChFsYXN0X3JlZnJlc2hfdGltZRgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNcmVmcmVzaF9jb3VudBgQIAEoBRIaChJzaWduX2luX2lwX2FkZHJlc3MYESABKAkitQEKCVRva2VuUGFpchIaCgxhY2Nlc3NfdG9rZW4YASABKAlCBPC7GAESNgoSYWNjZXNzX2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIbCg1yZWZyZXNoX3Rva2VuGAMgASgJQgTwuxgBEjcKE3JlZnJlc2hfZXhwaXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wYgZwcm90bzM", [file_google_protobuf_timestamp, file_greenroom_options_v1_policy]);
 
 /**
  * One signed-in device.
@@ -83,6 +83,63 @@ export type Session = Message<"greenroom.auth.v1.Session"> & {
    * @generated from field: google.protobuf.Timestamp absolute_expire_time = 9;
    */
   absoluteExpireTime?: Timestamp | undefined;
+
+  /**
+   * The operating system, as the user agent tells it: `iOS`, `Windows`. Empty when it does not.
+   *
+   * @generated from field: string platform = 10;
+   */
+  platform: string;
+
+  /**
+   * The browser or app, as the user agent tells it: `Firefox`, `Mobile Safari`. Empty when it does not.
+   *
+   * @generated from field: string browser = 11;
+   */
+  browser: string;
+
+  /**
+   * How its user signed in: `password`, `otp`, `totp`, `backup_code`, `passkey` or the name of a provider; two of them
+   * where two factors were proven.
+   *
+   * @generated from field: repeated string sign_in_methods = 12;
+   */
+  signInMethods: string[];
+
+  /**
+   * How sure it is that this is the user: 1 when one factor was proven, 2 when two were (NIST SP 800-63B).
+   *
+   * @generated from field: int32 assurance_level = 13;
+   */
+  assuranceLevel: number;
+
+  /**
+   * Until when it may make the calls that demand a fresh factor; absent when it may not.
+   *
+   * @generated from field: google.protobuf.Timestamp privileged_until_time = 14;
+   */
+  privilegedUntilTime?: Timestamp | undefined;
+
+  /**
+   * When its tokens were last refreshed; absent before the first time.
+   *
+   * @generated from field: google.protobuf.Timestamp last_refresh_time = 15;
+   */
+  lastRefreshTime?: Timestamp | undefined;
+
+  /**
+   * How often its tokens were refreshed.
+   *
+   * @generated from field: int32 refresh_count = 16;
+   */
+  refreshCount: number;
+
+  /**
+   * The address that it was opened from.
+   *
+   * @generated from field: string sign_in_ip_address = 17;
+   */
+  signInIpAddress: string;
 };
 
 /**

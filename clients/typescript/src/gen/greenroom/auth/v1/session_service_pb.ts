@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file greenroom/auth/v1/session_service.proto.
  */
 export const file_greenroom_auth_v1_session_service: GenFile = /*@__PURE__*/
-  fileDesc("CidncmVlbnJvb20vYXV0aC92MS9zZXNzaW9uX3NlcnZpY2UucHJvdG8SEWdyZWVucm9vbS5hdXRoLnYxIlIKE0xpc3RTZXNzaW9uc1JlcXVlc3QSHQoJcGFnZV9zaXplGAEgASgFQgq6SAcaBRjIASgAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAIIl0KFExpc3RTZXNzaW9uc1Jlc3BvbnNlEiwKCHNlc3Npb25zGAEgAygLMhouZ3JlZW5yb29tLmF1dGgudjEuU2Vzc2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiNAoUUmV2b2tlU2Vzc2lvblJlcXVlc3QSHAoKc2Vzc2lvbl9pZBgBIAEoCUIIukgFcgOwAQEiFwoVUmV2b2tlU2Vzc2lvblJlc3BvbnNlMuECCg5TZXNzaW9uU2VydmljZRKGAQoMTGlzdFNlc3Npb25zEiYuZ3JlZW5yb29tLmF1dGgudjEuTGlzdFNlc3Npb25zUmVxdWVzdBonLmdyZWVucm9vbS5hdXRoLnYxLkxpc3RTZXNzaW9uc1Jlc3BvbnNlIiWQAgGiuxgFCgEDMAGC0+STAhMSES92MS9hdXRoL3Nlc3Npb25zEsUBCg1SZXZva2VTZXNzaW9uEicuZ3JlZW5yb29tLmF1dGgudjEuUmV2b2tlU2Vzc2lvblJlcXVlc3QaKC5ncmVlbnJvb20uYXV0aC52MS5SZXZva2VTZXNzaW9uUmVzcG9uc2UiYaK7GAgKAgMMIAEwAqq7GCEIAhIdQW4gZW5kZWQgc2Vzc2lvbiBzdGF5cyBlbmRlZC6C0+STAio6ASoiJS92MS9hdXRoL3Nlc3Npb25zL3tzZXNzaW9uX2lkfTpyZXZva2ViBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_greenroom_auth_v1_session, file_greenroom_options_v1_policy]);
+  fileDesc("CidncmVlbnJvb20vYXV0aC92MS9zZXNzaW9uX3NlcnZpY2UucHJvdG8SEWdyZWVucm9vbS5hdXRoLnYxIlIKE0xpc3RTZXNzaW9uc1JlcXVlc3QSHQoJcGFnZV9zaXplGAEgASgFQgq6SAcaBRjIASgAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAIIl0KFExpc3RTZXNzaW9uc1Jlc3BvbnNlEiwKCHNlc3Npb25zGAEgAygLMhouZ3JlZW5yb29tLmF1dGgudjEuU2Vzc2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiNAoUUmV2b2tlU2Vzc2lvblJlcXVlc3QSHAoKc2Vzc2lvbl9pZBgBIAEoCUIIukgFcgOwAQEiFwoVUmV2b2tlU2Vzc2lvblJlc3BvbnNlIhwKGlJldm9rZU90aGVyU2Vzc2lvbnNSZXF1ZXN0IjIKG1Jldm9rZU90aGVyU2Vzc2lvbnNSZXNwb25zZRITCgtlbmRlZF9jb3VudBgBIAEoBTLdBAoOU2Vzc2lvblNlcnZpY2UShgEKDExpc3RTZXNzaW9ucxImLmdyZWVucm9vbS5hdXRoLnYxLkxpc3RTZXNzaW9uc1JlcXVlc3QaJy5ncmVlbnJvb20uYXV0aC52MS5MaXN0U2Vzc2lvbnNSZXNwb25zZSIlkAIBorsYBQoBAzABgtPkkwITEhEvdjEvYXV0aC9zZXNzaW9ucxLFAQoNUmV2b2tlU2Vzc2lvbhInLmdyZWVucm9vbS5hdXRoLnYxLlJldm9rZVNlc3Npb25SZXF1ZXN0GiguZ3JlZW5yb29tLmF1dGgudjEuUmV2b2tlU2Vzc2lvblJlc3BvbnNlImGiuxgICgIDDCABMAKquxghCAISHUFuIGVuZGVkIHNlc3Npb24gc3RheXMgZW5kZWQugtPkkwIqOgEqIiUvdjEvYXV0aC9zZXNzaW9ucy97c2Vzc2lvbl9pZH06cmV2b2tlEvkBChNSZXZva2VPdGhlclNlc3Npb25zEi0uZ3JlZW5yb29tLmF1dGgudjEuUmV2b2tlT3RoZXJTZXNzaW9uc1JlcXVlc3QaLi5ncmVlbnJvb20uYXV0aC52MS5SZXZva2VPdGhlclNlc3Npb25zUmVzcG9uc2UiggGiuxgHCgEDIAEwAqq7GEoIAhJGQW4gZW5kZWQgc2Vzc2lvbiBzdGF5cyBlbmRlZDsgYSByZXBlYXQgY291bnRzIG9ubHkgdGhvc2Ugb3BlbmVkIHNpbmNlLoLT5JMCIzoBKiIeL3YxL2F1dGgvc2Vzc2lvbnM6cmV2b2tlT3RoZXJzYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_greenroom_auth_v1_session, file_greenroom_options_v1_policy]);
 
 /**
  * Request of ListSessions.
@@ -110,6 +110,42 @@ export const RevokeSessionResponseSchema: GenMessage<RevokeSessionResponse> = /*
   messageDesc(file_greenroom_auth_v1_session_service, 3);
 
 /**
+ * Request of RevokeOtherSessions.
+ *
+ * @generated from message greenroom.auth.v1.RevokeOtherSessionsRequest
+ */
+export type RevokeOtherSessionsRequest = Message<"greenroom.auth.v1.RevokeOtherSessionsRequest"> & {
+};
+
+/**
+ * Describes the message greenroom.auth.v1.RevokeOtherSessionsRequest.
+ * Use `create(RevokeOtherSessionsRequestSchema)` to create a new message.
+ */
+export const RevokeOtherSessionsRequestSchema: GenMessage<RevokeOtherSessionsRequest> = /*@__PURE__*/
+  messageDesc(file_greenroom_auth_v1_session_service, 4);
+
+/**
+ * Response of RevokeOtherSessions.
+ *
+ * @generated from message greenroom.auth.v1.RevokeOtherSessionsResponse
+ */
+export type RevokeOtherSessionsResponse = Message<"greenroom.auth.v1.RevokeOtherSessionsResponse"> & {
+  /**
+   * How many sessions this call has ended; 0 when the calling one was the only one.
+   *
+   * @generated from field: int32 ended_count = 1;
+   */
+  endedCount: number;
+};
+
+/**
+ * Describes the message greenroom.auth.v1.RevokeOtherSessionsResponse.
+ * Use `create(RevokeOtherSessionsResponseSchema)` to create a new message.
+ */
+export const RevokeOtherSessionsResponseSchema: GenMessage<RevokeOtherSessionsResponse> = /*@__PURE__*/
+  messageDesc(file_greenroom_auth_v1_session_service, 5);
+
+/**
  * The signed-in devices of a user.
  *
  * @generated from service greenroom.auth.v1.SessionService
@@ -136,6 +172,17 @@ export const SessionService: GenService<{
     methodKind: "unary";
     input: typeof RevokeSessionRequestSchema;
     output: typeof RevokeSessionResponseSchema;
+  },
+  /**
+   * Ends all sessions of the calling user but the calling one. Their calls are refused within a
+   * second and their streams end within five. None to end is no error.
+   *
+   * @generated from rpc greenroom.auth.v1.SessionService.RevokeOtherSessions
+   */
+  revokeOtherSessions: {
+    methodKind: "unary";
+    input: typeof RevokeOtherSessionsRequestSchema;
+    output: typeof RevokeOtherSessionsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_greenroom_auth_v1_session_service, 0);

@@ -4,6 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
@@ -12,10 +13,11 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file greenroom/auth/v1/user.proto.
  */
 export const file_greenroom_auth_v1_user: GenFile = /*@__PURE__*/
-  fileDesc("ChxncmVlbnJvb20vYXV0aC92MS91c2VyLnByb3RvEhFncmVlbnJvb20uYXV0aC52MSLrAwoEVXNlchIKCgJpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRI3ChNlbWFpbF92ZXJpZmllZF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVwaG9uZRgEIAEoCRI3ChNwaG9uZV92ZXJpZmllZF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCgh1c2VybmFtZRgGIAEoCRIUCgxkaXNwbGF5X25hbWUYByABKAkSLQoGc3RhdHVzGAggASgOMh0uZ3JlZW5yb29tLmF1dGgudjEuVXNlclN0YXR1cxINCgVyb2xlcxgJIAMoCRITCgtwZXJtaXNzaW9ucxgKIAMoCRIcChRvbmJvYXJkaW5nX2NvbXBsZXRlZBgLIAEoCBIXCg9vbmJvYXJkaW5nX3N0ZXAYDCABKAUSLwoLY3JlYXRlX3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIzCg9sYXN0X2xvZ2luX3RpbWUYDyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wKqYBCgpVc2VyU3RhdHVzEhsKF1VTRVJfU1RBVFVTX1VOU1BFQ0lGSUVEEAASFwoTVVNFUl9TVEFUVVNfUEVORElORxABEhYKElVTRVJfU1RBVFVTX0FDVElWRRACEhkKFVVTRVJfU1RBVFVTX1NVU1BFTkRFRBADEhYKElVTRVJfU1RBVFVTX0JBTk5FRBAEEhcKE1VTRVJfU1RBVFVTX0RFTEVURUQQBSqIAQoHUGVyc29uYRIXChNQRVJTT05BX1VOU1BFQ0lGSUVEEAASEwoPUEVSU09OQV9DUkVBVE9SEAESEgoOUEVSU09OQV9FRElUT1IQAhIRCg1QRVJTT05BX0JSQU5EEAMSEwoPUEVSU09OQV9TVFVERU5UEAQSEwoPUEVSU09OQV9URUFDSEVSEAViBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("ChxncmVlbnJvb20vYXV0aC92MS91c2VyLnByb3RvEhFncmVlbnJvb20uYXV0aC52MSLWCgoEVXNlchIUCgJpZBgBIAEoCUIIukgFcgOwAQESFwoFZW1haWwYAiABKAlCCLpIBXIDGP4BEjcKE2VtYWlsX3ZlcmlmaWVkX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhYKBXBob25lGAQgASgJQge6SARyAhgQEjcKE3Bob25lX3ZlcmlmaWVkX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEkgKCHVzZXJuYW1lGAYgASgJQja6SDNyMTIvXihbQS1aYS16MC05XVtBLVphLXowLTkuXy1dezEsNDh9W0EtWmEtejAtOV0pPyQSHQoMZGlzcGxheV9uYW1lGAcgASgJQge6SARyAhhkEjcKBnN0YXR1cxgIIAEoDjIdLmdyZWVucm9vbS5hdXRoLnYxLlVzZXJTdGF0dXNCCLpIBYIBAhABEh0KBXJvbGVzGAkgAygJQg66SAuSAQgQZCIEcgIYZBIkCgtwZXJtaXNzaW9ucxgKIAMoCUIPukgMkgEJEOgHIgRyAhhkEhwKFG9uYm9hcmRpbmdfY29tcGxldGVkGAsgASgIEiMKD29uYm9hcmRpbmdfc3RlcBgMIAEoBUIKukgHGgUY6AcoABIvCgtjcmVhdGVfdGltZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYDiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKD2xhc3RfbG9naW5fdGltZRgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoEZXRhZxgQIAEoCUIHukgEcgIYQBIbCgpmaXJzdF9uYW1lGBEgASgJQge6SARyAhhkEhoKCWxhc3RfbmFtZRgSIAEoCUIHukgEcgIYZBIyCgphdmF0YXJfdXJsGBMgASgJQh66SBtyGRiAEDIUXihodHRwcz86Ly9bXlxzXSspPyQSIAoPYXZhdGFyX21lZGlhX2lkGBQgASgJQge6SARyAhhAEjEKCWNvdmVyX3VybBgVIAEoCUIeukgbchkYgBAyFF4oaHR0cHM/Oi8vW15cc10rKT8kEh0KDHByaW1hcnlfcm9sZRgWIAEoCUIHukgEcgIYZBIgCg9zaWdudXBfcHJvdmlkZXIYFyABKAlCB7pIBHICGDISPgoMYWNjZXNzX2xldmVsGBggASgOMh4uZ3JlZW5yb29tLmF1dGgudjEuQWNjZXNzTGV2ZWxCCLpIBYIBAhABEikKEGFsbG93ZWRfY2hhbm5lbHMYGSADKAlCD7pIDJIBCRDoByIEcgIYZBIfCg1zdGF0dXNfcmVhc29uGBogASgJQgi6SAVyAxj0AxI4ChRzdXNwZW5kZWRfdW50aWxfdGltZRgbIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZGVsZXRlX3RpbWUYHCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnB1cmdlX3RpbWUYHSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKEGxhc3Rfb25saW5lX3RpbWUYHiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKEnR3b19mYWN0b3JfZW5hYmxlZBgfIAEoCBJBCghsYW5ndWFnZRggIAEoCUIvukgscioYIzImXihbQS1aYS16XXsyLDh9KC1bQS1aYS16MC05XXsxLDh9KSopPyQqpgEKClVzZXJTdGF0dXMSGwoXVVNFUl9TVEFUVVNfVU5TUEVDSUZJRUQQABIXChNVU0VSX1NUQVRVU19QRU5ESU5HEAESFgoSVVNFUl9TVEFUVVNfQUNUSVZFEAISGQoVVVNFUl9TVEFUVVNfU1VTUEVOREVEEAMSFgoSVVNFUl9TVEFUVVNfQkFOTkVEEAQSFwoTVVNFUl9TVEFUVVNfREVMRVRFRBAFKr8BCgtBY2Nlc3NMZXZlbBIcChhBQ0NFU1NfTEVWRUxfVU5TUEVDSUZJRUQQABIVChFBQ0NFU1NfTEVWRUxfTk9ORRABEhUKEUFDQ0VTU19MRVZFTF9WSUVXEAISGAoUQUNDRVNTX0xFVkVMX0NPTU1FTlQQAxIXChNBQ0NFU1NfTEVWRUxfVVBMT0FEEAQSGAoUQUNDRVNTX0xFVkVMX1BVQkxJU0gQBRIXChNBQ0NFU1NfTEVWRUxfTUFOQUdFEAYqiAEKB1BlcnNvbmESFwoTUEVSU09OQV9VTlNQRUNJRklFRBAAEhMKD1BFUlNPTkFfQ1JFQVRPUhABEhIKDlBFUlNPTkFfRURJVE9SEAISEQoNUEVSU09OQV9CUkFORBADEhMKD1BFUlNPTkFfU1RVREVOVBAEEhMKD1BFUlNPTkFfVEVBQ0hFUhAFYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp]);
 
 /**
- * A person with an account.
+ * A person with an account. In an UpdateUser request only `id`, `etag` and the fields that its mask names
+ * count.
  *
  * @generated from message greenroom.auth.v1.User
  */
@@ -56,7 +58,8 @@ export type User = Message<"greenroom.auth.v1.User"> & {
   phoneVerifiedTime?: Timestamp | undefined;
 
   /**
-   * Unique, lower-cased; absent for accounts without one.
+   * Unique whatever the case, lower-cased; absent for accounts without one. 3 to 50 of the characters
+   * `a-z`, `0-9`, `.`, `_` and `-`, of which the first and the last are a letter or a digit.
    *
    * @generated from field: string username = 6;
    */
@@ -124,6 +127,127 @@ export type User = Message<"greenroom.auth.v1.User"> & {
    * @generated from field: google.protobuf.Timestamp last_login_time = 15;
    */
   lastLoginTime?: Timestamp | undefined;
+
+  /**
+   * Changes with every change of the account or its roles; log-ins do not count. Sent back with an update, it
+   * keeps one from undoing what somebody else did meanwhile.
+   *
+   * @generated from field: string etag = 16;
+   */
+  etag: string;
+
+  /**
+   * Given name; may be empty.
+   *
+   * @generated from field: string first_name = 17;
+   */
+  firstName: string;
+
+  /**
+   * Family name; may be empty.
+   *
+   * @generated from field: string last_name = 18;
+   */
+  lastName: string;
+
+  /**
+   * Picture of the person, an http or https URL; may be empty.
+   *
+   * @generated from field: string avatar_url = 19;
+   */
+  avatarUrl: string;
+
+  /**
+   * Id of the uploaded picture behind `avatar_url`; empty for one from elsewhere. Output only.
+   *
+   * @generated from field: string avatar_media_id = 20;
+   */
+  avatarMediaId: string;
+
+  /**
+   * Picture at the head of the person's page, an http or https URL; may be empty.
+   *
+   * @generated from field: string cover_url = 21;
+   */
+  coverUrl: string;
+
+  /**
+   * The role that the person mainly acts in: one of `roles`; may be empty.
+   *
+   * @generated from field: string primary_role = 22;
+   */
+  primaryRole: string;
+
+  /**
+   * How the account came to be: `email`, `phone`, the name of a provider, or `staff` for one that staff made.
+   * Output only.
+   *
+   * @generated from field: string signup_provider = 23;
+   */
+  signupProvider: string;
+
+  /**
+   * The most that the person may do to accounts of others that are shared with them, NONE by default.
+   *
+   * @generated from field: greenroom.auth.v1.AccessLevel access_level = 24;
+   */
+  accessLevel: AccessLevel;
+
+  /**
+   * Ids of the channels that the person's grants reach. Output only.
+   *
+   * @generated from field: repeated string allowed_channels = 25;
+   */
+  allowedChannels: string[];
+
+  /**
+   * Why the account has its status, as staff wrote it. For staff only: its owner does not see it. Output only.
+   *
+   * @generated from field: string status_reason = 26;
+   */
+  statusReason: string;
+
+  /**
+   * When a suspension ends; absent unless the account is suspended.
+   *
+   * @generated from field: google.protobuf.Timestamp suspended_until_time = 27;
+   */
+  suspendedUntilTime?: Timestamp | undefined;
+
+  /**
+   * When the account was deleted; absent unless it is.
+   *
+   * @generated from field: google.protobuf.Timestamp delete_time = 28;
+   */
+  deleteTime?: Timestamp | undefined;
+
+  /**
+   * When a deleted account is purged; until then it can be undeleted. Absent unless it is deleted.
+   *
+   * @generated from field: google.protobuf.Timestamp purge_time = 29;
+   */
+  purgeTime?: Timestamp | undefined;
+
+  /**
+   * When the user was last seen, to the minute; absent before the first time.
+   *
+   * @generated from field: google.protobuf.Timestamp last_online_time = 30;
+   */
+  lastOnlineTime?: Timestamp | undefined;
+
+  /**
+   * True when a log-in needs a second factor. Output only.
+   *
+   * @generated from field: bool two_factor_enabled = 31;
+   */
+  twoFactorEnabled: boolean;
+
+  /**
+   * BCP 47 language of the mails to the user, such as `en`; English when empty.
+   *
+   * @generated from field: string language = 32;
+   */
+  language: string;
 };
 
 /**
@@ -189,6 +313,68 @@ export const UserStatusSchema: GenEnum<UserStatus> = /*@__PURE__*/
   enumDesc(file_greenroom_auth_v1_user, 0);
 
 /**
+ * What somebody may do to accounts that are shared with them; each level holds those before it.
+ *
+ * @generated from enum greenroom.auth.v1.AccessLevel
+ */
+export enum AccessLevel {
+  /**
+   * Not a level; never sent.
+   *
+   * @generated from enum value: ACCESS_LEVEL_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Nothing.
+   *
+   * @generated from enum value: ACCESS_LEVEL_NONE = 1;
+   */
+  NONE = 1,
+
+  /**
+   * Look.
+   *
+   * @generated from enum value: ACCESS_LEVEL_VIEW = 2;
+   */
+  VIEW = 2,
+
+  /**
+   * Comment.
+   *
+   * @generated from enum value: ACCESS_LEVEL_COMMENT = 3;
+   */
+  COMMENT = 3,
+
+  /**
+   * Upload drafts.
+   *
+   * @generated from enum value: ACCESS_LEVEL_UPLOAD = 4;
+   */
+  UPLOAD = 4,
+
+  /**
+   * Publish.
+   *
+   * @generated from enum value: ACCESS_LEVEL_PUBLISH = 5;
+   */
+  PUBLISH = 5,
+
+  /**
+   * Everything, grants to others included.
+   *
+   * @generated from enum value: ACCESS_LEVEL_MANAGE = 6;
+   */
+  MANAGE = 6,
+}
+
+/**
+ * Describes the enum greenroom.auth.v1.AccessLevel.
+ */
+export const AccessLevelSchema: GenEnum<AccessLevel> = /*@__PURE__*/
+  enumDesc(file_greenroom_auth_v1_user, 1);
+
+/**
  * A first role that a person can choose for themselves.
  *
  * @generated from enum greenroom.auth.v1.Persona
@@ -241,5 +427,5 @@ export enum Persona {
  * Describes the enum greenroom.auth.v1.Persona.
  */
 export const PersonaSchema: GenEnum<Persona> = /*@__PURE__*/
-  enumDesc(file_greenroom_auth_v1_user, 1);
+  enumDesc(file_greenroom_auth_v1_user, 2);
 

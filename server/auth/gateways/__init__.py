@@ -1,0 +1,1 @@
+"""What leaves the building: the other ends of the ports of auth."""
