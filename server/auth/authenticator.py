@@ -2,8 +2,9 @@
 
 A token is verified and its session, roles and permissions are read when it is first seen; a key of
 a service likewise, where the key stands for its session. After that one look into a dictionary
-answers, until the token expires, its session or key ends, or the user's rights change. These arrive as events of this process, over the bus from others, and by a look into
-the database twice a second, which also heals a lost message.
+answers, until the token expires, its session or key ends, or the user's rights change. These arrive
+as events of this process, over the bus from others, and by a look into the database twice a second,
+which also heals a lost message.
 """
 
 import asyncio

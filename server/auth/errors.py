@@ -303,6 +303,58 @@ class PasskeyInvalid(InvalidArgument):
     message = "This is not a credential of a browser that can be accepted."
 
 
+class OtpInvalid(InvalidArgument):
+    """The code or token is wrong, used, void, too old, tried too often, or of an unknown request.
+
+    One answer for all of them, on purpose.
+    """
+
+    reason = "AUTH_ERROR_REASON_OTP_INVALID"
+    message = "This code is not valid, or not any more; ask for a new one."
+
+
+class OtpSentRecently(ResourceExhausted):
+    """A code left a moment ago, or as many as there may be; the same for every destination."""
+
+    reason = "AUTH_ERROR_REASON_OTP_SENT_RECENTLY"
+    message = "A code was sent already; ask for another one later."
+
+
+class OtpSenderUnavailable(Unavailable):
+    """The provider of text messages does not answer, or not as it should."""
+
+    reason = "AUTH_ERROR_REASON_OTP_SENDER_UNAVAILABLE"
+    message = "Codes cannot be texted or checked at the moment; try again soon."
+
+
+class PhoneInvalid(InvalidArgument):
+    """There is no such number, or it is of a kind that is never texted."""
+
+    reason = "AUTH_ERROR_REASON_PHONE_INVALID"
+    message = "This is no number that a code can be sent to."
+
+
+class PhoneUnchanged(InvalidArgument):
+    """The account has this number already, and it is verified."""
+
+    reason = "AUTH_ERROR_REASON_PHONE_UNCHANGED"
+    message = "This is the number of your account already."
+
+
+class PhoneTaken(AlreadyExists):
+    """Another account has proven this number."""
+
+    reason = "AUTH_ERROR_REASON_PHONE_TAKEN"
+    message = "Another account has this number."
+
+
+class PhoneNotConfigured(FailedPrecondition):
+    """The server has no way to send text messages."""
+
+    reason = "AUTH_ERROR_REASON_PHONE_NOT_CONFIGURED"
+    message = "This server sends no text messages."
+
+
 class ProviderNotConfigured(FailedPrecondition):
     """The server has no settings for this provider."""
 

@@ -21,6 +21,14 @@ class EmailVerified:
 
 
 @dataclass(frozen=True, slots=True)
+class PhoneVerified:
+    """Somebody proved to own the number, which is that of the account."""
+
+    user_id: str
+    phone: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoggedIn:
     """A session was opened."""
 

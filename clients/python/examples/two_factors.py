@@ -22,7 +22,8 @@ async def main(address: str, email: str, password: str) -> None:
         print(made.secret)
         activated = await client.mfa.ActivateMfaFactor(
             mfa.ActivateMfaFactorRequest(
-                factor_id=made.factor.id, totp_code=input("The code it shows: ")
+                factor_id=made.factor.id,
+                totp_code=await asyncio.to_thread(input, "The code it shows: "),
             )
         )
         print("Backup codes, to be kept in a safe place; each works once:")
@@ -32,7 +33,9 @@ async def main(address: str, email: str, password: str) -> None:
         try:
             await client.log_in(email=email, password=password)
         except greenroom_client.SecondFactorNeeded as needed:
-            code = input("To sign in again, the next code of the app, or a backup code: ")
+            code = await asyncio.to_thread(
+                input, "To sign in again, the next code of the app, or a backup code: "
+            )
             if len(code) == 6:
                 signed_in = await client.complete_mfa(needed.challenge, totp=code)
             else:

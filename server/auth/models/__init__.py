@@ -6,6 +6,7 @@ from server.auth.models.attempts import ContactSend, LoginAttempt
 from server.auth.models.audit import AuditChain, AuditEvent
 from server.auth.models.identities import Identity, OAuthAuthorization
 from server.auth.models.mfa import MfaChallenge, MfaFactor, MfaTries, RecoveryCode
+from server.auth.models.otps import Otp, OtpTries
 from server.auth.models.passkeys import Passkey, PasskeyChallenge
 from server.auth.models.registrations import Registration, VerificationToken
 from server.auth.models.sessions import RefreshToken, Session
@@ -23,6 +24,8 @@ __all__ = [
     "MfaFactor",
     "MfaTries",
     "OAuthAuthorization",
+    "Otp",
+    "OtpTries",
     "Passkey",
     "PasskeyChallenge",
     "RecoveryCode",

@@ -15,10 +15,12 @@ from server.core.db import JsonField, Row, TimestampField
 
 
 class Registration(Row):
-    """A sign-up. The password is its own: it becomes the account's only when the token of this very
-    sign-up is proven, so that nobody can prepare a password for somebody else's address."""
+    """A sign-up by ``email`` or by ``phone``. The password is its own: it becomes the account's only
+    when the token or the code of this very sign-up is proven, so that nobody can prepare a password
+    for somebody else's address or number."""
 
-    email = TextField()
+    email = TextField(null=True)
+    phone = TextField(null=True)
     password_hash = TextField()
     algorithm = TextField()
     name = TextField(default="")
@@ -41,8 +43,23 @@ class Registration(Row):
     def save(self, force_insert: bool = False, only: Any = None) -> int | bool:
         """As any row; a new one gets the text that a search looks at."""
         if force_insert:
-            self.search_text = search_text_of(self.name, self.email)
+            self.search_text = search_text_of(self.name, self.email, self.phone)
         return super().save(force_insert=force_insert, only=only)
+
+    @property
+    def kind(self) -> str:
+        """What was signed up with: ``email`` or ``phone``."""
+        return "phone" if self.email is None else "email"
+
+    @property
+    def contact(self) -> str:
+        """The folded address, or the number in E.164."""
+        return str(getattr(self, self.kind))
+
+    @classmethod
+    def of_contact(cls, kind: str, contact: str) -> "ModelSelect[Registration]":
+        """Every sign-up with one address or number, in the order in which they are locked."""
+        return cls.select().where(getattr(cls, kind) == contact).order_by(cls.id)
 
     @classmethod
     def waiting_for(cls, email: str, now: datetime) -> "ModelSelect[Registration]":
