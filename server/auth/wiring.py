@@ -14,6 +14,7 @@ from greenroom.auth.v1 import (
     identity_service_pb2,
     mfa_service_pb2,
     oauth_service_pb2,
+    otp_service_pb2,
     passkey_service_pb2,
     password_service_pb2,
     registration_service_pb2,
@@ -28,10 +29,12 @@ from greenroom.auth.v1 import (
     web_verification_service_pb2,
 )
 from server.auth import audit_command, devices
+from server.auth import courier as courier_of_codes
 from server.auth import outbox as outgoing
 from server.auth.audit import SEAL_SECONDS, AuditSealer, write_audit_row
 from server.auth.authenticator import ACTIVITY_SECONDS, LOOK_SECONDS, SessionAuthenticator
 from server.auth.ceremonies import RelyingParty
+from server.auth.courier import OtpCourier
 from server.auth.directory import UserDirectory
 from server.auth.events import (
     ApiKeyRevoked,
@@ -41,6 +44,7 @@ from server.auth.events import (
     UserChanged,
 )
 from server.auth.gateways.providers import open_providers
+from server.auth.gateways.sms import open_sms
 from server.auth.issuing import TokenIssuer
 from server.auth.key_watch import KEYS_SECONDS, KeyWatch
 from server.auth.keys import SigningKeys, load_signing_keys
@@ -55,6 +59,7 @@ from server.auth.servicers.auth import AuthServicer
 from server.auth.servicers.emails import EmailServicer
 from server.auth.servicers.mfa import MfaServicer
 from server.auth.servicers.oauth import IdentityServicer, OAuthServicer, ProviderCounter
+from server.auth.servicers.otps import OtpServicer
 from server.auth.servicers.passkeys import PasskeyServicer
 from server.auth.servicers.passwords import PasswordServicer
 from server.auth.servicers.registrations import RegistrationServicer
@@ -70,6 +75,7 @@ from server.auth.servicers.web_users import WebAccountServicer, WebUserServicer
 from server.auth.ticker import Ticker
 from server.auth.tokens import AccessTokens
 from server.auth.usecases import cleanup, password_resets, user_status
+from server.auth.usecases.otp_checks import CodeChecker
 from server.auth.usecases.passkeys import PasskeyDesk
 from server.auth.usecases.password_resets import PasswordDesk
 from server.auth.usecases.registration import SignUpDesk
@@ -95,6 +101,7 @@ class AuthModule:
     audit_sink: AuditSink
     directory: UserDirectory
     passwords: Passwords
+    codes: CodeChecker
     sealer: AuditSealer
     me: MeCache
     key_watch: KeyWatch
@@ -142,8 +149,13 @@ def build(parts: Parts) -> AuthModule:
     providers = open_providers(settings, parts.clock)
     site = RelyingParty(settings.webauthn_rp_id, settings.webauthn_origins)
     passkey_desk = PasskeyDesk(site, sign_in)
+    courier = OtpCourier(
+        parts.keyring, outbox, settings.public_url, open_sms(settings, parts.clock)
+    )
+    codes = CodeChecker(parts.keyring, courier.sms)
     servicer = AuthServicer(
         desk=desk,
+        courier=courier,
         sign_in=sign_in,
         passkeys=passkey_desk,
         passwords=passwords,
@@ -151,10 +163,14 @@ def build(parts: Parts) -> AuthModule:
         me=me,
     )
     _subscribe(parts, authenticator, me)
-    register_jobs(parts, outbox, lifetimes)
+    register_jobs(parts, outbox, lifetimes, courier)
     services = [
         Service(auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"], servicer),
         *_factor_services(parts, sign_in, passkey_desk),
+        Service(
+            otp_service_pb2.DESCRIPTOR.services_by_name["OtpService"],
+            OtpServicer(courier, codes, sign_in),
+        ),
         *_session_services(parts),
         *_password_services(PasswordDesk(parts.keyring, outbox, settings.public_url), passwords),
         *_staff_services(parts, desk),
@@ -174,6 +190,7 @@ def build(parts: Parts) -> AuthModule:
         audit_sink=write_audit_row,
         directory=UserDirectory(),
         passwords=passwords,
+        codes=codes,
         sealer=sealer,
         me=me,
         key_watch=key_watch,
@@ -306,7 +323,7 @@ def lifetimes_of(settings: Settings) -> Lifetimes:
     )
 
 
-def register_jobs(parts: Parts, outbox: Outbox, lifetimes: Lifetimes) -> None:
+def register_jobs(parts: Parts, outbox: Outbox, lifetimes: Lifetimes, courier: OtpCourier) -> None:
     """Says what the jobs of auth do; also for a worker that serves no calls."""
 
     def clean_up(run: JobRun) -> None:
@@ -316,6 +333,7 @@ def register_jobs(parts: Parts, outbox: Outbox, lifetimes: Lifetimes) -> None:
 
     passwords = PasswordDesk(parts.keyring, outbox, parts.settings.public_url)
     parts.jobs.register(outgoing.JOB, outbox.send)
+    parts.jobs.register(courier_of_codes.JOB, courier.deliver)
     parts.jobs.register(password_resets.JOB, partial(password_resets.answer_ask, desk=passwords))
     parts.jobs.register(CLEANUP_JOB, clean_up)
     parts.jobs.schedule(CLEANUP_JOB, "7 * * * *")

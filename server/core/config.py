@@ -52,6 +52,7 @@ class Settings:
     http_host: str
     http_port: int
     public_url: str
+    log_in_url: str
     envoy_admin_port: int
     metrics_host: str
     metrics_port: int
@@ -127,6 +128,11 @@ class Settings:
     smtp_url: str
     mail_from: str
     mail_dir: Path
+    twilio_account_sid: str
+    twilio_auth_token: str
+    twilio_verify_service_sid: str
+    twilio_base_url: str
+    twilio_timeout_seconds: float
 
     log_level: str
     log_format: str
@@ -200,6 +206,9 @@ def _conflicts(values: Mapping[str, Any]) -> list[str]:
         problems.append("TLS_CERT_FILE, TLS_KEY_FILE: set both or neither")
     if values.get("session_absolute_days", 1e9) < values.get("session_sliding_days", 0):
         problems.append("SESSION_ABSOLUTE_DAYS: must not be below SESSION_SLIDING_DAYS")
+    twilio = ("twilio_account_sid", "twilio_auth_token", "twilio_verify_service_sid")
+    if len({bool(values.get(name)) for name in twilio}) > 1:
+        problems.append(f"{', '.join(name.upper() for name in twilio)}: set all or none")
     sqlite = values.get("database_url", "").startswith("sqlite:")
     if values.get("processes", 1) > 1 or values.get("worker") == "separate":
         several = "PROCESSES above 1" if values.get("processes", 1) > 1 else "WORKER=separate"
@@ -210,9 +219,15 @@ def _conflicts(values: Mapping[str, Any]) -> list[str]:
     if values.get("environment") == "production":
         if "*" in values.get("cors_origins", ()):
             problems.append("CORS_ORIGINS: production does not allow every origin (*)")
+        if values.get("twilio_account_sid") and _is_plain(values.get("twilio_base_url", "")):
+            problems.append("TWILIO_BASE_URL: production needs https://")
         if not values.get("smtp_url", "given"):
             problems.append("SMTP_URL: missing; production does not write mails to files")
     return problems
+
+
+def _is_plain(address: str) -> bool:
+    return address.startswith("http:")
 
 
 def _passkey_problems(values: dict[str, Any]) -> list[str]:

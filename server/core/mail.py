@@ -77,18 +77,23 @@ class FileMailer:
     def send(self, mail: Mail) -> None:
         """Writes the file, readable by its owner only, under its name only when it is whole."""
         content = _message(mail, self._sender).as_bytes()
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-        recipient = re.sub(r"[^A-Za-z0-9@.+-]+", "_", mail.to)[:80]
-        mark = re.sub(r"[^A-Za-z0-9]+", "_", mail.message_id[-8:])
-        descriptor, temporary = tempfile.mkstemp(dir=self._directory, prefix=".mail.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            Path(temporary).rename(self._directory / f"{moment}-{recipient}-{mark}.eml")
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        leave_file(self._directory, mail.to, mail.message_id, ".eml", content)
+
+
+def leave_file(directory: Path, to: str, message_id: str, suffix: str, content: bytes) -> None:
+    """Writes a message where a developer finds it, the newest last by name."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    recipient = re.sub(r"[^A-Za-z0-9@.+-]+", "_", to)[:80]
+    mark = re.sub(r"[^A-Za-z0-9]+", "_", message_id[-8:])
+    descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".mail.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(temporary).rename(directory / f"{moment}-{recipient}-{mark}{suffix}")
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 class SmtpMailer:

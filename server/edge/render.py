@@ -11,6 +11,7 @@ import yaml
 from server.core.config import Settings, SettingsError
 from server.edge.addresses import reachable_host
 from server.edge.margins import HEARTBEAT_MARGIN_SECONDS, IDLE_SECONDS, MARGIN_SECONDS
+from server.edge.pages import set_pages
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "envoy.yaml"
 """The checked-in configuration, beside the package ``server``."""
@@ -94,6 +95,7 @@ def _set_routes(connections: dict[str, Any], settings: Settings) -> None:
         for route in host["routes"]
         if route["name"] != "reflection" or (settings.reflection and not settings.is_production)
     ]
+    set_pages(host["routes"], settings.log_in_url)
     timeout = settings.unary_deadline_seconds + MARGIN_SECONDS
     quiet = settings.stream_heartbeat_seconds + HEARTBEAT_MARGIN_SECONDS
     connections["stream_idle_timeout"] = _seconds(max(IDLE_SECONDS, timeout + 1))

@@ -1,4 +1,5 @@
-"""The parts of ``envoy.yaml`` that follow from the protos: services, streaming routes, deadlines.
+"""The parts of ``envoy.yaml`` that follow from the protos (services, streaming routes, deadlines) and
+from the pages in ``pages/``.
 
 ``python -m server.edge.routes --write`` brings the file up to date, ``--check`` says whether it is.
 """
@@ -16,6 +17,7 @@ from google.protobuf import descriptor_pb2
 from greenroom.options.v1 import policy_pb2
 from server.core.config import load_settings
 from server.edge.margins import HEARTBEAT_MARGIN_SECONDS, IDLE_SECONDS, MARGIN_SECONDS
+from server.edge.pages import page_routes
 
 CONFIG = Path(__file__).resolve().parents[2] / "envoy.yaml"
 """The checked-in configuration."""
@@ -128,6 +130,7 @@ def regenerated(text: str, methods: list[Method]) -> str:
         "services": _services(methods),
         "streams": _streams(methods),
         "deadlines": _deadlines(methods),
+        "pages": list(page_routes()),
     }
     met: list[str] = []
 

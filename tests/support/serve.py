@@ -18,6 +18,7 @@ from greenroom.auth.v1 import email_service_pb2_grpc as email_grpc
 from greenroom.auth.v1 import identity_service_pb2_grpc as identity_grpc
 from greenroom.auth.v1 import mfa_service_pb2_grpc as mfa_grpc
 from greenroom.auth.v1 import oauth_service_pb2_grpc as oauth_grpc
+from greenroom.auth.v1 import otp_service_pb2_grpc as otp_grpc
 from greenroom.auth.v1 import passkey_service_pb2_grpc as passkey_grpc
 from greenroom.auth.v1 import password_service_pb2_grpc as password_grpc
 from greenroom.auth.v1 import registration_service_pb2_grpc as registration_grpc
@@ -92,6 +93,7 @@ class Greenroom:
             auth_grpc.AuthServiceStub(channel)  # type: ignore[assignment]
         )
         self.mfa: mfa_grpc.MfaServiceAsyncStub = mfa_grpc.MfaServiceStub(channel)  # type: ignore[assignment]
+        self.otps: otp_grpc.OtpServiceAsyncStub = otp_grpc.OtpServiceStub(channel)  # type: ignore[assignment]
         self.oauth: oauth_grpc.OAuthServiceAsyncStub = (
             oauth_grpc.OAuthServiceStub(channel)  # type: ignore[assignment]
         )

@@ -14,6 +14,7 @@ import { PasskeyService } from "./gen/greenroom/auth/v1/passkey_service_pb.js";
 import { RegistrationService } from "./gen/greenroom/auth/v1/registration_service_pb.js";
 import { RoleService } from "./gen/greenroom/auth/v1/role_service_pb.js";
 import { IdentityService } from "./gen/greenroom/auth/v1/identity_service_pb.js";
+import { OtpService } from "./gen/greenroom/auth/v1/otp_service_pb.js";
 import { OAuthService } from "./gen/greenroom/auth/v1/oauth_service_pb.js";
 import { SessionService } from "./gen/greenroom/auth/v1/session_service_pb.js";
 import { ApiKeyService } from "./gen/greenroom/auth/v1/api_key_service_pb.js";
@@ -53,6 +54,7 @@ export type SecondFactor = { totp: string } | { backupCode: string };
 export class Client {
   readonly auth: Stub<typeof AuthService>;
   readonly oauth: Stub<typeof OAuthService>;
+  readonly otps: Stub<typeof OtpService>;
   readonly identities: Stub<typeof IdentityService>;
   readonly sessions: Stub<typeof SessionService>;
   readonly audit: Stub<typeof AuditService>;
@@ -79,6 +81,7 @@ export class Client {
     const transport = new ContractTransport(wire, () => this.keeper, this.#rhythm);
     this.auth = createClient(AuthService, transport);
     this.oauth = createClient(OAuthService, transport);
+    this.otps = createClient(OtpService, transport);
     this.identities = createClient(IdentityService, transport);
     this.sessions = createClient(SessionService, transport);
     this.audit = createClient(AuditService, transport);

@@ -5,15 +5,17 @@ from greenroom.auth.v1 import (
     user_pb2,
 )
 from server.auth.convert.times import optional_time_to_pb, time_to_pb
+from server.auth.rules import fold_phone
 from server.auth.usecases.registration import SignUp
 from server.auth.usecases.users import UserView
 
 
 def sign_up_from_pb(request: auth_service_pb2.SignUpRequest) -> SignUp:
-    """Everything but the password."""
+    """Everything but the password; ``PhoneInvalid`` for a number that there is not."""
     persona = user_pb2.Persona.Name(request.persona).removeprefix("PERSONA_").lower()
     return SignUp(
         email=request.email,
+        phone=fold_phone(request.phone) if request.phone else "",
         display_name=request.display_name,
         persona=persona,
         language=request.language,

@@ -109,7 +109,8 @@ def registration_to_pb(registration: Registration) -> registration_pb2.Registrat
     status = f"REGISTRATION_STATUS_{status_of(registration)}"
     return registration_pb2.Registration(
         id=registration.id,
-        email=registration.email,
+        email=registration.email or "",
+        phone=registration.phone or "",
         display_name=registration.name,
         info=registration.info,
         persona=user_pb2.Persona.Value(f"PERSONA_{registration.role.upper()}"),

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -28,16 +27,17 @@ class Reply(NamedTuple):
     content: Any
 
 
-def origin_of(url: str) -> str:
-    """Scheme, host and port of an address; empty for what is none."""
+def origin_of(address: str) -> str:
+    """Scheme, host and port of an address, as the client that will ask it reads them; empty for what
+    is none."""
     try:
-        parts = urlsplit(url)
-        port = parts.port or {"https": 443, "http": 80}[parts.scheme]
-    except (KeyError, ValueError):
+        url = httpx.URL(address)
+    except httpx.InvalidURL:
         return ""
-    if not parts.hostname or parts.username is not None or parts.password is not None:
+    port = url.port or {"https": 443, "http": 80}.get(url.scheme, 0)
+    if not 0 < port < 1 << 16 or not url.raw_host or url.userinfo:
         return ""
-    return f"{parts.scheme}://{parts.hostname}:{port}"
+    return f"{url.scheme}://{url.raw_host.decode('ascii')}:{port}"
 
 
 class ProviderHttp:

@@ -102,8 +102,6 @@ class OidcProvider:
             return verify_id_token(token, keys, expected, self._clock.now())
         except UnknownKey:
             newer = await self._key_set(BETWEEN_REFETCHES)
-            if newer is keys:
-                raise
             return verify_id_token(token, newer, expected, self._clock.now())
 
     def _proven(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from server.auth.mails.catalogues import catalogue_for
 from server.auth.mails.letters import Letter, MailText, one_line
 
 __all__ = [
@@ -21,14 +22,17 @@ __all__ = [
     "account_suspended_mail",
     "approved_mail",
     "code_mail",
+    "code_text",
     "confirm_email_mail",
     "email_change_asked_mail",
     "email_changed_mail",
     "factor_changed_mail",
     "identity_mail",
     "invite_mail",
+    "magic_link_mail",
     "new_device_mail",
     "password_changed_mail",
+    "phone_changed_mail",
     "rejected_mail",
     "reset_mail",
     "reuse_mail",
@@ -181,6 +185,35 @@ def code_mail(to: str, language: str, code: str, minutes: int) -> MailText:
     """Brings a one-time code that is good for some minutes."""
     letter = Letter(to, language).say("code.opening").code(code)
     return letter.say("code.closing", minutes=minutes).sealed("code.subject")
+
+
+def code_text(language: str, code: str, minutes: int) -> str:
+    """The same as a text message."""
+    return catalogue_for(language).say("code.text", code=code, minutes=minutes)
+
+
+def magic_link_mail(
+    to: str, language: str, public_url: str, token: str, address: str, when: datetime, minutes: int
+) -> MailText:
+    """Brings a link that signs in."""
+    letter = Letter(to, language)
+    letter.say("magic_link.opening", when=letter.moment(when), address=letter.place(address))
+    letter.link(public_url, "sign-in", token)
+    return letter.say("magic_link.closing", minutes=minutes).sealed("magic_link.subject")
+
+
+def phone_changed_mail(
+    to: str, language: str, phone: str, address: str, when: datetime
+) -> MailText:
+    """Tells a user that their account has another number, of which the last digits are shown."""
+    letter = Letter(to, language)
+    letter.say(
+        "phone_changed.opening",
+        when=letter.moment(when),
+        address=letter.place(address),
+        ending=phone[-3:],
+    )
+    return letter.say("frame.not_you").sealed("phone_changed.subject")
 
 
 def invite_mail(to: str, language: str, public_url: str, token: str, inviter: str = "") -> MailText:

@@ -51,8 +51,8 @@ class Letter:
         return self._add("token", token)
 
     def home(self, public_url: str) -> Self:
-        """A link to the first page."""
-        return self._add("link", f"{public_url.rstrip('/')}/")
+        """A link to the page where people log in."""
+        return self._add("link", f"{public_url.rstrip('/')}/log-in")
 
     def code(self, code: str) -> Self:
         """A code to be typed, alone on a line."""

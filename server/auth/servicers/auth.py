@@ -8,12 +8,14 @@ from server.auth.convert.mfa import code_from_pb
 from server.auth.convert.sessions import keys_to_pb
 from server.auth.convert.sign_in import device_of, identifier_from_pb, outcome_to_pb, tokens_to_pb
 from server.auth.convert.times import time_to_pb
+from server.auth.courier import OtpCourier
 from server.auth.keys import SigningKeys
 from server.auth.me_cache import MeCache
 from server.auth.passwords import Passwords
 from server.auth.usecases import (
     log_in,
     mailed_tokens,
+    otps,
     passkeys,
     reauthentication,
     registration,
@@ -35,6 +37,7 @@ class AuthServicer:
         self,
         *,
         desk: SignUpDesk,
+        courier: OtpCourier,
         sign_in: SignInDesk,
         passkeys: PasskeyDesk,
         passwords: Passwords,
@@ -42,21 +45,35 @@ class AuthServicer:
         me: MeCache,
     ) -> None:
         self._desk = desk
+        self._courier = courier
         self._sign_in = sign_in
         self._passkeys = passkeys
         self._passwords = passwords
         self._keys = keys
         self._me = me
 
-    async def SignUp(self, request: pb.SignUpRequest, call: Call) -> pb.SignUpResponse:
+    async def SignUp(self, request: pb.SignUpRequest, call: Call) -> pb.SignUpResponse | Refused:
         """Hashes the password whatever comes of it, then opens the sign-up."""
         wanted = sign_up_from_pb(request)
-        known = (wanted.folded_email, wanted.display_name)
+        known = (wanted.folded_email or wanted.phone, wanted.display_name)
         hashed = await self._passwords.accept(request.password, known)
+        if wanted.phone:
+            return await self._sign_up_by_phone(wanted, hashed, call)
         email = await call.run(
             lambda unit: registration.sign_up(unit, wanted, hashed, desk=self._desk)
         )
         return pb.SignUpResponse(email=email)
+
+    async def _sign_up_by_phone(
+        self, wanted: registration.SignUp, hashed: str, call: Call
+    ) -> pb.SignUpResponse | Refused:
+        otp = await call.run(
+            lambda unit: otps.sign_up_by_phone(unit, wanted, hashed, courier=self._courier)
+        )
+        if isinstance(otp, Refused):
+            return otp
+        expires = time_to_pb(otp.expires_at)
+        return pb.SignUpResponse(phone=wanted.phone, otp_id=otp.id, otp_expire_time=expires)
 
     def VerifyEmail(self, request: pb.VerifyEmailRequest, call: Call) -> pb.VerifyEmailResponse:
         """Consumes a mailed token."""

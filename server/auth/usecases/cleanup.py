@@ -11,13 +11,15 @@ from server.auth.models import (
     MfaChallenge,
     MfaFactor,
     OAuthAuthorization,
+    Otp,
+    OtpTries,
     PasskeyChallenge,
     RefreshToken,
     Registration,
     Session,
     VerificationToken,
 )
-from server.auth.rules import ACCOUNT_LIMIT, RegistrationStatus
+from server.auth.rules import ACCOUNT_LIMIT, OTP_LIMIT, OTP_RESENT_WITHIN, RegistrationStatus
 from server.auth.usecases.user_status import lift_suspensions
 from server.core.unit import Unit
 
@@ -53,6 +55,10 @@ def steps(grace: timedelta) -> Iterator[Step]:
     )
     yield lambda unit: _delete(
         LoginAttempt, LoginAttempt.update_time < unit.now - 2 * ACCOUNT_LIMIT.forget_blocked_after
+    )
+    yield lambda unit: _delete(Otp, Otp.create_time < unit.now - OTP_RESENT_WITHIN)
+    yield lambda unit: _delete(
+        OtpTries, OtpTries.update_time < unit.now - 2 * OTP_LIMIT.forget_blocked_after
     )
     yield lambda unit: _delete(PasskeyChallenge, PasskeyChallenge.expires_at < unit.now)
     yield lambda unit: _delete(ContactSend, ContactSend.update_time < unit.now - timedelta(hours=2))

@@ -49,6 +49,8 @@ def begin_log_in(
     """Counts the try, to be committed before the password is looked at; refuses when the account or
     the address has to wait. An unknown identifier is treated like a known one."""
     user = User.by_identifier(identifier.kind, identifier.folded).get_or_none()
+    if identifier.kind == "phone" and user is not None and user.phone_verified_at is None:
+        user = None  # A number that nobody has proven says nothing about whose account it is.
     tried = f"{identifier.kind}:{identifier.folded}"
     subjects = subjects_of(unit, keyring, user, tried, device.address)
     wait = count_try(unit, subjects)

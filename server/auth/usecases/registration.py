@@ -6,7 +6,7 @@ import peewee
 
 from server.auth import audit_actions as actions
 from server.auth.errors import VerificationTokenInvalid
-from server.auth.events import EmailVerified, SignedUp, UserChanged
+from server.auth.events import EmailVerified, PhoneVerified, SignedUp, UserChanged
 from server.auth.issuing import VERIFICATION_PREFIX, hash_of
 from server.auth.mails import WaitingSignUp, taken_mail, verification_mail
 from server.auth.models import (
@@ -49,9 +49,11 @@ SIGN_UP = "VERIFY_EMAIL"
 
 @dataclass(frozen=True, slots=True)
 class SignUp:
-    """What somebody signs up with; the password goes its own way, to the hash pool."""
+    """What somebody signs up with, by ``email`` or by ``phone`` (in E.164), the other one being
+    empty; the password goes its own way, to the hash pool."""
 
     email: str
+    phone: str
     display_name: str
     persona: str
     language: str
@@ -81,26 +83,32 @@ def sign_up(unit: Unit, wanted: SignUp, password_hash: str, *, desk: SignUpDesk)
     may_mail = may_send(unit, desk.keyring, email, spaced=False)
     owner = User.get_or_none(User.email == email)
     unit.audit(actions.SIGN_UP, resource=f"users/{owner.id}" if owner else "", result="ACCEPTED")
-    if owner is not None and _is_settled(owner):
+    if owner is not None and is_settled(owner, "email"):
         if may_mail:
             desk.outbox.enqueue(unit, taken_mail(email, owner.language, desk.public_url))
         return email
-    registration = Registration.create(
-        email=email,
+    registration = open_registration(unit, wanted, password_hash)
+    if desk.auto_activate and owner is None:
+        _activate_at_once(unit, registration)
+    if may_mail:
+        _mail_tokens(unit, email, [registration], desk)
+    return email
+
+
+def open_registration(unit: Unit, wanted: SignUp, password_hash: str) -> Registration:
+    """The row of a sign-up that waits."""
+    return Registration.create(
+        email=wanted.folded_email or None,
+        phone=wanted.phone or None,
         password_hash=password_hash,
         algorithm=ALGORITHM,
-        name=name_for(wanted.display_name, email),
+        name=name_for(wanted.display_name, wanted.folded_email),
         info=plain_text(wanted.info),
         role=wanted.persona,
         language=plain_text(wanted.language),
         ip=unit.address,
         expires_at=unit.now + REGISTRATION_LIFE,
     )
-    if desk.auto_activate and owner is None:
-        _activate_at_once(unit, registration)
-    if may_mail:
-        _mail_tokens(unit, email, [registration], desk)
-    return email
 
 
 def resend_verification(unit: Unit, email: str, *, desk: SignUpDesk) -> None:
@@ -121,13 +129,7 @@ def prove_sign_up(unit: Unit, found: VerificationToken) -> str:
     every other sign-up of the address is void. Returns the address."""
     if found.registration_id is None:
         raise VerificationTokenInvalid(field="token")
-    # All sign-ups of an address are locked in one order: of two tokens proven at once, one wins.
-    contenders = locked(
-        Registration.select()
-        .where(Registration.email == found.identifier)
-        .order_by(Registration.id)
-    )
-    registration = {row.id: row for row in contenders}.get(found.registration_id)
+    registration = _contender("email", found.identifier, found.registration_id)
     token = VerificationToken.get_or_none(VerificationToken.id == found.id)
     if (
         registration is None
@@ -142,38 +144,64 @@ def prove_sign_up(unit: Unit, found: VerificationToken) -> str:
     token.save()
     user = _settle(unit, registration)
     unit.audit(actions.VERIFY_EMAIL, resource=f"users/{user.id}", actor_id=user.id)
-    unit.emit(EmailVerified(user.id, registration.email))
+    unit.emit(EmailVerified(user.id, registration.contact))
     return str(registration.email)
 
 
-def _is_settled(user: User) -> bool:
-    """True when nobody else can win the address by proving it."""
-    return user.email_verified_at is not None or user.status not in (
+def prove_phone_sign_up(unit: Unit, registration_id: str, phone: str) -> User:
+    """As :func:`prove_sign_up`, after the number of the sign-up was proven by a code. The account.
+
+    ``VerificationTokenInvalid``, before anything was changed, where the sign-up does not wait any
+    more or its number has a proven owner by now.
+    """
+    registration = _contender("phone", phone, registration_id)
+    if (
+        registration is None
+        or registration.status != RegistrationStatus.PENDING
+        or registration.expires_at <= unit.now
+    ):
+        raise VerificationTokenInvalid
+    user = _settle(unit, registration)
+    unit.audit(actions.PHONE_VERIFY, resource=f"users/{user.id}", actor_id=user.id)
+    unit.emit(PhoneVerified(user.id, phone))
+    return user
+
+
+def _contender(kind: str, contact: str, registration_id: str) -> Registration | None:
+    """One of the sign-ups of an address or a number. All of them are locked in one order: of two
+    that are proven at once, one wins."""
+    contenders = locked(Registration.of_contact(kind, contact))
+    return {row.id: row for row in contenders}.get(registration_id)
+
+
+def is_settled(user: User, kind: str) -> bool:
+    """True when nobody else can win the ``email`` or the ``phone`` (``kind``) by proving it."""
+    return getattr(user, f"{kind}_verified_at") is not None or user.status not in (
         UserStatus.PENDING,
         UserStatus.ACTIVE,
     )
 
 
 def _settle(unit: Unit, registration: Registration) -> User:
-    """Makes the proven sign-up the account of its address."""
-    owner = locked(User.select().where(User.email == registration.email)).get_or_none()
-    if owner is not None and _is_settled(owner):
+    """Makes the proven sign-up the account of its address or its number."""
+    kind, contact = registration.kind, registration.contact
+    owner = locked(User.by_identifier(kind, contact)).get_or_none()
+    if owner is not None and is_settled(owner, kind):
         raise VerificationTokenInvalid(field="token")
+    if owner is not None and kind == "phone" and owner.email_verified_at is not None:
+        release_phone(unit, owner)
+        owner = None
     if owner is None:
         owner = create_account(unit, registration)
     elif waits_for_its_person(owner):
         _take_up(unit, owner, registration)
     elif registration.user_id != owner.id:
         _reclaim(unit, owner, registration)
-    owner.email_verified_at = unit.now
+    setattr(owner, f"{kind}_verified_at", unit.now)
     owner.status = UserStatus.ACTIVE
     owner.update_time = unit.now
     owner.save()
-    Registration.update(status=RegistrationStatus.SUPERSEDED, update_time=unit.now).where(
-        (Registration.email == registration.email)
-        & (Registration.status == RegistrationStatus.PENDING)
-        & (Registration.id != registration.id)
-    ).execute()
+    supersede_others(unit, kind, contact, but=registration.id)
     registration.status = RegistrationStatus.ACTIVATED
     registration.user_id = owner.id
     registration.update_time = unit.now
@@ -182,14 +210,32 @@ def _settle(unit: Unit, registration: Registration) -> User:
     return owner
 
 
+def release_phone(unit: Unit, user: User) -> None:
+    """Takes a number that nobody had proven off an account that is somebody's all the same: it
+    belongs to whoever has proven it now."""
+    user.phone = None
+    user.save()
+    unit.emit(UserChanged(user.id))
+
+
+def supersede_others(unit: Unit, kind: str, contact: str, but: str = "") -> None:
+    """No other sign-up that waits for an address or a number can win it any more."""
+    Registration.update(status=RegistrationStatus.SUPERSEDED, update_time=unit.now).where(
+        (getattr(Registration, kind) == contact)
+        & (Registration.status == RegistrationStatus.PENDING)
+        & (Registration.id != but)
+    ).execute()
+
+
 def create_account(unit: Unit, registration: Registration) -> User:
     """Makes the account of a sign-up, in use at once, with its password and its first role."""
     user = User.create(
         email=registration.email,
+        phone=registration.phone,
         display_name=registration.name,
         status=UserStatus.ACTIVE,
         primary_role=registration.role,
-        signup_provider="email",
+        signup_provider=registration.kind,
         language=registration.language,
     )
     store_password(unit, user, registration.password_hash, registration.algorithm)
@@ -214,14 +260,17 @@ def _take_up(unit: Unit, owner: User, registration: Registration) -> None:
 
 
 def _reclaim(unit: Unit, owner: User, registration: Registration) -> None:
-    """The address of an account that was made active unproven (AUTO_ACTIVATE) turned out to belong
-    to somebody else: nothing of the squatter's ways in survives."""
+    """The contact of an account that was made active unproven (AUTO_ACTIVATE, or by staff) turned out
+    to belong to somebody else: nothing of the squatter's ways in survives."""
     drop_ways_in(unit, owner.id)
     store_password(unit, owner, registration.password_hash, registration.algorithm)
     owner.display_name = registration.name
     owner.language = registration.language
     owner.primary_role = registration.role
-    owner.username = owner.phone = owner.phone_verified_at = None
+    other = "phone" if registration.kind == "email" else "email"
+    setattr(owner, other, None)
+    setattr(owner, f"{other}_verified_at", None)
+    owner.username = None
     owner.first_name = owner.last_name = None
     owner.avatar_url = owner.avatar_media_id = owner.cover_url = None
     UserRole.delete().where(UserRole.user == owner.id).execute()

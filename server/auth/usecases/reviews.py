@@ -72,7 +72,7 @@ def approve(unit: Unit, registration_id: str, *, desk: SignUpDesk) -> tuple[Regi
     """Makes an account of a sign-up that waits, before its address is proven."""
     registration = _waiting(unit, registration_id)
     if registration.user_id is None:
-        if User.by_identifier("email", registration.email).exists():
+        if User.by_identifier(registration.kind, registration.contact).exists():
             raise AccountExists
         try:
             with unit.savepoint():
@@ -82,8 +82,9 @@ def approve(unit: Unit, registration_id: str, *, desk: SignUpDesk) -> tuple[Regi
         registration.user_id = user.id
         registration.expires_at = unit.now + REGISTRATION_LIFE
         _decide(unit, registration, "")
-        mail = approved_mail(registration.email, registration.language, desk.public_url)
-        desk.outbox.enqueue(unit, mail)
+        if registration.email is not None:
+            mail = approved_mail(registration.email, registration.language, desk.public_url)
+            desk.outbox.enqueue(unit, mail)
         unit.audit(
             actions.REGISTRATION_APPROVE,
             resource=f"registrations/{registration_id}",
@@ -103,8 +104,9 @@ def reject(unit: Unit, registration_id: str, reason: str, *, desk: SignUpDesk) -
         raise RegistrationDecided(status=APPROVED)
     registration.status = RegistrationStatus.REJECTED
     _decide(unit, registration, plain_text(reason))
-    mail = rejected_mail(registration.email, registration.language, registration.reason)
-    desk.outbox.enqueue(unit, mail)
+    if registration.email is not None:
+        mail = rejected_mail(registration.email, registration.language, registration.reason)
+        desk.outbox.enqueue(unit, mail)
     unit.audit(actions.REGISTRATION_REJECT, resource=f"registrations/{registration_id}")
     return registration
 
@@ -129,10 +131,8 @@ def _locked(registration_id: str) -> Registration:
     found = Registration.get_or_none(Registration.id == registration_id)
     if found is None:
         raise RegistrationNotFound
-    # All of an address in one order, as VerifyEmail locks them.
-    same = locked(
-        Registration.select().where(Registration.email == found.email).order_by(Registration.id)
-    )
+    # All of an address or a number in one order, as VerifyEmail and VerifyOtp lock them.
+    same = locked(Registration.of_contact(found.kind, found.contact))
     row: Registration | None = {row.id: row for row in same}.get(registration_id)
     if row is None:
         raise RegistrationNotFound

@@ -187,6 +187,7 @@ async def test_a_repeat_with_the_same_id_gets_the_first_reply(server: Greenroom)
     ada = await server.person("Ada")
     request_id = str(uuid.uuid4())
     first = await ask(server, ada, "one@example.com", request_id)
+    await settled(server)
     turn(server, 61)
     assert await ask(server, ada, "one@example.com", request_id) == first
     await settled(server)

@@ -12,9 +12,11 @@ from grpc import StatusCode
 from greenroom.auth.v1 import auth_service_pb2 as auth_pb
 from greenroom.auth.v1 import mfa_service_pb2 as pb
 from greenroom.auth.v1.sign_in_pb2 import MFA_METHOD_TOTP
-from server.auth.models import MfaChallenge, Session
+from server.auth.models import MfaChallenge, MfaFactor, Session
 from server.auth.rules import RevokeReason
+from server.auth.usecases import cleanup
 from server.auth.usecases.sessions import end_all_sessions
+from server.auth.wiring import lifetimes_of
 from server.core.unit import Unit
 from tests.rpc.auth.scenes import (
     audit_rows,
@@ -249,6 +251,25 @@ async def test_a_try_is_counted_though_its_caller_does_not_wait(server: Greenroo
         return int(MfaChallenge.select().get().attempts)
 
     assert await in_unit(server, tries) <= 5
+
+
+async def test_what_has_ended_is_cleaned_up(serve: Callable[..., Any]) -> None:
+    server: Greenroom = await serve(access_token_seconds=3600)
+    who = await enrolled(server)
+    await _token(server, who)
+    request = pb.CreateMfaFactorRequest(label="never finished")
+    await server.mfa.CreateMfaFactor(request, metadata=who.metadata)
+
+    async def left() -> tuple[int, int]:
+        for step in cleanup.steps(lifetimes_of(server.settings).grace):
+            await in_unit(server, step, write=True)
+        return await in_unit(
+            server, lambda _unit: (MfaChallenge.select().count(), MfaFactor.select().count())
+        )
+
+    assert await left() == (1, 2)
+    turn(server, 15 * 60 + 1)
+    assert await left() == (0, 1)
 
 
 @pytest.mark.skipif(shutil.which("oathtool") is None, reason="oathtool is not installed")

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from server.auth.models import (
     User,
     VerificationToken,
 )
+from server.auth.usecases import log_in
 from server.core.unit import Unit
 from tests.rpc.auth.scenes import (
     ANOTHER_PASSWORD,
@@ -268,6 +270,28 @@ async def test_a_log_in_that_is_under_way_does_not_survive_the_reset(
 
     monkeypatch.setattr(passwords, "check", slow)
     await refused(server.log_in(ada.email), *BAD_CREDENTIALS)
+
+
+async def test_a_session_that_opens_while_the_password_is_reset_ends_with_the_others(
+    server: Greenroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reset begins after the log-in's last look at the password and before its session."""
+    ada = await server.person("Ada")
+    token = await token_for(server, ada, 2)
+    loop = asyncio.get_running_loop()
+    looked = log_in.still_valid
+    resets: list[Future[None]] = []
+
+    def look_then_wait(*arguments: Any) -> bool:
+        valid = looked(*arguments)
+        resets.append(asyncio.run_coroutine_threadsafe(reset(server, token), loop))
+        wait(resets, timeout=0.5)  # It has to wait for this unit, if it is right.
+        return valid
+
+    monkeypatch.setattr(log_in, "still_valid", look_then_wait)
+    late = await server.log_in(ada.email)
+    await asyncio.wrap_future(resets[0])
+    assert await code_of(get_me(server, late.metadata)) is StatusCode.UNAUTHENTICATED
 
 
 async def test_an_address_that_nobody_had_proven_is_proven_and_won(

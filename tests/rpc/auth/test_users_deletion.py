@@ -202,7 +202,7 @@ async def test_after_the_grace_nothing_is_left_but_the_audit_log(server: Greenro
     assert events[-1] == "user.purge" and "user.delete" in events
     # The address is free again.
     await server.auth.SignUp(sign_up_request(ada.email))
-    token = await server.mailed_token(ada.email, 2)
+    token = await server.mailed_token(ada.email, 3)
     await server.auth.VerifyEmail(auth_pb.VerifyEmailRequest(token=token))
     assert (await server.log_in(ada.email)).id != ada.id
 

@@ -31,7 +31,7 @@ from tests.rpc.auth.keys import (
     service,
     unlink,
 )
-from tests.rpc.auth.scenes import code_of, in_unit, module_of, refused, turn
+from tests.rpc.auth.scenes import code_of, in_unit, module_of, refused, set_user, turn
 from tests.rpc.auth.staff import (
     DENIED,
     INVALID,
@@ -207,6 +207,17 @@ async def test_a_locked_user_has_no_session(
     await reinstate(server, admin, user_id)
     assert await find_session(server, web, TOKEN) is None
     assert await open_session(server, web, user_id, "t" * 32)
+
+
+async def test_a_session_is_as_good_as_its_user(server: Greenroom, web: Metadata) -> None:
+    """Also while the session itself is still open, as in the moment of a lock."""
+    ada = await server.person("Ada")
+    await open_session(server, web, ada.id, TOKEN)
+    for status in ("BANNED", "SUSPENDED", "DELETED", "PENDING"):
+        await set_user(server, ada, status=status)
+        assert await find_session(server, web, TOKEN) is None
+    await set_user(server, ada, status="ACTIVE")
+    assert await find_session(server, web, TOKEN)
 
 
 async def test_the_user_sees_the_session_and_ends_it(server: Greenroom, web: Metadata) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from server.auth import authenticator as subject
 from server.auth.authenticator import SessionAuthenticator
-from server.auth.events import RightsChanged, SessionRevoked
+from server.auth.events import PrivilegeChanged, RightsChanged, SessionRevoked
 from server.auth.tokens import AccessClaims
 from server.core.caller import Caller
 from server.core.clock import ManualClock
@@ -115,6 +115,18 @@ async def test_changed_rights_are_forgotten_by_all_processes_and_end_streams() -
     there.stop()
     here.authenticator.on_session_revoked(SessionRevoked("3", "bob", "LOGOUT"))
     assert there.known("bob/3") == [True]
+
+
+async def test_a_raised_session_is_read_anew_by_all_processes_and_its_streams_go_on() -> None:
+    bus = SharedBus()
+    here, there = Process(bus), Process(bus)
+    for process in (here, there):
+        await process.knows("ada/1", "ada/1#2", "ada/2", "bob/3")
+    here.authenticator.on_privilege_changed(PrivilegeChanged("1", "ada"))
+    for process in (here, there):
+        assert process.known("ada/1", "ada/1#2", "ada/2", "bob/3") == [False, False, True, True]
+    await asyncio.sleep(0)
+    assert here.told == there.told == []
 
 
 async def test_a_token_is_looked_up_once_and_forgotten_with_its_time() -> None:

@@ -19,6 +19,7 @@ from greenroom.auth.v1 import (
     mfa_service_pb2_grpc,
     oauth_service_pb2,
     oauth_service_pb2_grpc,
+    otp_service_pb2_grpc,
     passkey_service_pb2_grpc,
     password_service_pb2_grpc,
     registration_service_pb2_grpc,
@@ -62,6 +63,7 @@ class Client:
         self._rhythm = rhythm
         self.auth = auth_service_pb2_grpc.AuthServiceStub(channel)
         self.oauth = oauth_service_pb2_grpc.OAuthServiceStub(channel)
+        self.otps = otp_service_pb2_grpc.OtpServiceStub(channel)
         self.identities = identity_service_pb2_grpc.IdentityServiceStub(channel)
         self.mfa = mfa_service_pb2_grpc.MfaServiceStub(channel)
         self.audit = audit_service_pb2_grpc.AuditServiceStub(channel)

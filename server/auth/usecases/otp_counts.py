@@ -1,0 +1,102 @@
+"""Counts of codes that leave and of wrong ones, in the database, so that they hold over parallel
+calls, several servers and restarts."""
+
+from server.auth.models import ContactSend, OtpTries
+from server.auth.rules import (
+    OTP_GAP,
+    OTP_LIMIT,
+    OTPS_PER_HOUR,
+    OTPS_PER_NETWORK,
+    Tally,
+    counted,
+    network_of,
+    send_wait,
+    wait_of,
+)
+from server.core.db import locked
+from server.core.fields import instant, microseconds
+from server.core.sealing import Keyring
+from server.core.unit import Unit
+
+
+def subjects_of(keyring: Keyring, destination: str, user_id: str | None) -> tuple[str, ...]:
+    """Under which keys wrong codes are counted: the destination, and the account if there is one, so
+    that neither codes to several destinations nor several accounts allow for more tries. Sorted, as
+    they are locked."""
+    named = [f"destination:{destination}"]
+    if user_id is not None:
+        named.append(f"user:{user_id}")
+    return tuple(sorted(keyring.hmac("otp-tries", name.encode()).hex() for name in named))
+
+
+def waiting_time(unit: Unit, subjects: tuple[str, ...]) -> float:
+    """Seconds until another code may be tried; 0 when one may be now."""
+    rows = OtpTries.select().where(OtpTries.subject.in_(subjects))
+    return max((wait_of(_tally(row), unit.now) for row in rows), default=0.0)
+
+
+def count_wrong(unit: Unit, subjects: tuple[str, ...]) -> float:
+    """Counts one try as wrong before its code is looked at, and returns 0. Where a subject has to
+    wait it counts nothing and returns the seconds."""
+    rows = [_locked_row(unit, subject) for subject in subjects]
+    wait = max(wait_of(_tally(row), unit.now) for row in rows)
+    if wait > 0:
+        return wait
+    for row in rows:
+        _store(unit, row, counted(_tally(row), unit.now, OTP_LIMIT))
+    return 0.0
+
+
+def forget_wrong(unit: Unit, subjects: tuple[str, ...]) -> None:
+    """After a right code: its subjects start anew."""
+    for subject in subjects:
+        _store(unit, _locked_row(unit, subject), Tally())
+
+
+def count_send(unit: Unit, keyring: Keyring, destination: str) -> float:
+    """Counts a code to a destination, asked for from the network of the call, and returns 0. Where it
+    must not leave it counts nothing and returns the seconds until it may. The same work for every
+    destination."""
+    network = network_of(unit.address)
+    limits = {
+        _key(keyring, f"otp:{destination}"): (OTPS_PER_HOUR, OTP_GAP),
+        _key(keyring, f"otp-network:{network}"): (OTPS_PER_NETWORK, OTP_GAP * 0),
+    }
+    rows = {}
+    for contact in sorted(limits):
+        ContactSend.insert(contact=contact, update_time=unit.now).on_conflict_ignore().execute()
+        rows[contact] = locked(ContactSend.select().where(ContactSend.contact == contact)).get()
+    wait = max(
+        send_wait([instant(sent) for sent in rows[contact].recent], unit.now, most=most, gap=gap)
+        for contact, (most, gap) in limits.items()
+    )
+    if wait > 0:
+        return wait
+    for contact, (most, _) in limits.items():
+        row = rows[contact]
+        row.recent = [*row.recent, microseconds(unit.now)][-most:]
+        row.update_time = unit.now
+        row.save()
+    return 0.0
+
+
+def _key(keyring: Keyring, name: str) -> str:
+    return keyring.hmac("contact-sends", name.encode()).hex()
+
+
+def _locked_row(unit: Unit, subject: str) -> OtpTries:
+    OtpTries.insert(subject=subject, update_time=unit.now).on_conflict_ignore().execute()
+    row: OtpTries = locked(OtpTries.select().where(OtpTries.subject == subject)).get()
+    return row
+
+
+def _tally(row: OtpTries) -> Tally:
+    return Tally(row.failures, row.last_at, row.blocked_until)
+
+
+def _store(unit: Unit, row: OtpTries, tally: Tally) -> None:
+    row.failures = tally.failures
+    row.last_at = tally.last_at
+    row.blocked_until = tally.blocked_until
+    row.update_time = unit.now
+    row.save()
