@@ -142,7 +142,7 @@ class Passwords:
             return Verdict(True)
         # A cheaper hash is topped up: 2^c + (2^c + 2^(c+1) + ... + 2^(n-1)) rounds are 2^n, as many
         # as an unknown account costs.
-        for step in range(0):
+        for step in range(cost, self._cost):
             self._bcrypt(password, step)
         return Verdict(False)
 

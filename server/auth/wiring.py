@@ -178,12 +178,6 @@ def build(parts: Parts) -> AuthModule:
         *_key_services(parts, access),
         *_web_services(parts, providers, authenticator),
     ]
-    tickers = [
-        Ticker("auth.seal_audit_rows", SEAL_SECONDS, sealer.seal_all),
-        Ticker("auth.look_for_ended_sessions", LOOK_SECONDS, authenticator.look),
-        Ticker("auth.look_for_keys", KEYS_SECONDS, key_watch.look),
-        Ticker("auth.write_activity", ACTIVITY_SECONDS, authenticator.write_activity),
-    ]
     return AuthModule(
         services=services,
         authenticator=authenticator,
@@ -194,9 +188,21 @@ def build(parts: Parts) -> AuthModule:
         sealer=sealer,
         me=me,
         key_watch=key_watch,
-        _tickers=tickers,
+        _tickers=_tickers(sealer, authenticator, key_watch),
         _close=[providers.close],
     )
+
+
+def _tickers(
+    sealer: AuditSealer, authenticator: SessionAuthenticator, key_watch: KeyWatch
+) -> list[Ticker]:
+    """What is done every second or minute."""
+    return [
+        Ticker("auth.seal_audit_rows", SEAL_SECONDS, sealer.seal_all),
+        Ticker("auth.look_for_ended_sessions", LOOK_SECONDS, authenticator.look),
+        Ticker("auth.look_for_keys", KEYS_SECONDS, key_watch.look),
+        Ticker("auth.write_activity", ACTIVITY_SECONDS, authenticator.write_activity),
+    ]
 
 
 def _factor_services(parts: Parts, sign_in: SignInDesk, passkeys: PasskeyDesk) -> list[Service]:

@@ -44,7 +44,8 @@ class AuthServiceStub:
     """
     VerifyEmail: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]
     """Consumes the token that was mailed by SignUp, ResendVerification or CreateUser (an invitation): the
-    address counts as verified and the account becomes ACTIVE.
+    address counts as verified and the account becomes ACTIVE. Or that of EmailService.ChangeEmail: the
+    address becomes that of the account.
 
     Errors: INVALID_ARGUMENT (VERIFICATION_TOKEN_INVALID).
     """
@@ -102,7 +103,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     VerifyEmail: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]  # type: ignore[assignment]
     """Consumes the token that was mailed by SignUp, ResendVerification or CreateUser (an invitation): the
-    address counts as verified and the account becomes ACTIVE.
+    address counts as verified and the account becomes ACTIVE. Or that of EmailService.ChangeEmail: the
+    address becomes that of the account.
 
     Errors: INVALID_ARGUMENT (VERIFICATION_TOKEN_INVALID).
     """
@@ -169,7 +171,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.VerifyEmailResponse, _abc.Awaitable[_auth_service_pb2.VerifyEmailResponse]]:
         """Consumes the token that was mailed by SignUp, ResendVerification or CreateUser (an invitation): the
-        address counts as verified and the account becomes ACTIVE.
+        address counts as verified and the account becomes ACTIVE. Or that of EmailService.ChangeEmail: the
+        address becomes that of the account.
 
         Errors: INVALID_ARGUMENT (VERIFICATION_TOKEN_INVALID).
         """

@@ -607,7 +607,8 @@ export const AuthService: GenService<{
   },
   /**
    * Consumes the token that was mailed by SignUp, ResendVerification or CreateUser (an invitation): the
-   * address counts as verified and the account becomes ACTIVE.
+   * address counts as verified and the account becomes ACTIVE. Or that of EmailService.ChangeEmail: the
+   * address becomes that of the account.
    *
    * Errors: INVALID_ARGUMENT (VERIFICATION_TOKEN_INVALID).
    *
