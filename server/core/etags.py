@@ -10,9 +10,7 @@ import peewee
 from server.core.errors import EtagMismatch
 
 
-def etag_of(
-    row: peewee.Model, *, ignoring: Collection[str] = (), also: Sequence[str] = ()
-) -> str:
+def etag_of(row: peewee.Model, *, ignoring: Collection[str] = (), also: Sequence[str] = ()) -> str:
     """Changes when any column of ``row`` changes; the same on both databases. 22 characters.
 
     Computed from the values the row holds, so take it from a row as it was read or saved.

@@ -55,7 +55,8 @@ async def server(serve: Callable[..., Any], twilio: FakeTwilio) -> AsyncIterator
 async def _settled(server: Greenroom, twilio: FakeTwilio) -> str:
     """Somebody with a proven number; the id of the account."""
     signed_up = await sign_up_by_phone(server, PHONE)
-    await verify(server, signed_up.otp_id, await asyncio.to_thread(twilio.text, PHONE))
+    await _noted(server, signed_up.otp_id)
+    await verify(server, signed_up.otp_id, twilio.text(PHONE))
     turn(server, 60)
     return (await log_in_by_phone(server, PHONE)).signed_in.user.id
 
@@ -212,7 +213,7 @@ async def test_a_number_that_twilio_refuses_is_noted_and_not_tried_again(
     server: Greenroom, twilio: FakeTwilio
 ) -> None:
     refusal = error(403, 60410, "Verification delivery attempt blocked")
-    twilio.fault = lambda _asked: refusal
+    twilio.fault = lambda asked: refusal if asked.path.endswith("/Verifications") else None
     signed_up = await sign_up_by_phone(server, PHONE)
     for _ in range(1000):
         row = await otp_row(server, signed_up.otp_id)
@@ -220,7 +221,7 @@ async def test_a_number_that_twilio_refuses_is_noted_and_not_tried_again(
             break
         await asyncio.sleep(0.01)
     assert row.metadata["refused"] == "Twilio's code 60410" and row.verification_sid is None
-    await refused(verify(server, signed_up.otp_id, "123456"), *DOWN)
+    await refused(verify(server, signed_up.otp_id, "123456"), *INVALID)
     twilio.fault = lambda _asked: None
     turn(server, 60)
     asked = await start(server, PHONE, pb.OTP_PURPOSE_VERIFY_PHONE, signed_up.otp_id)

@@ -1,6 +1,7 @@
 """The rules of one-time codes and of numbers."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -103,7 +104,7 @@ def test_no_hour_has_more_than_five_and_no_minute_more_than_one(gaps: list[int])
             assert send_wait(sent, later, most=OTPS_PER_HOUR, gap=OTP_GAP) == 0
             continue
         sent.append(now)
-    for first, second in zip(sent, sent[1:], strict=False):
+    for first, second in pairwise(sent):
         assert second - first >= OTP_GAP
     for first, sixth in zip(sent, sent[OTPS_PER_HOUR:], strict=False):
         assert sixth - first >= timedelta(hours=1)
