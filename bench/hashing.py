@@ -15,6 +15,7 @@ import bcrypt
 import grpc
 from grpc import aio
 
+from bench.figures import Runs
 from bench.h2load import h2load
 from bench.processes import load, load_arguments, running
 from bench.system import BCRYPT_COST, HASH_QUEUE, PASSWORD, PEOPLE, System
@@ -28,8 +29,6 @@ LEAST_SECONDS = 8.0
 """A log-in takes a quarter of a second, so shorter runs count too few."""
 PROBES = 100
 PROBES_AT_ONCE = 20
-
-Runs = list[dict[str, Any]]
 
 
 def _requests() -> list[str]:

@@ -12,11 +12,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import uvloop
 
 from bench.raw import Connection, connect
+from bench.tally import Flood, Tally
 from bench.wire_format import count_events, send_requests
 
 CONNECTIONS = 4
@@ -24,53 +26,17 @@ CONNECTIONS = 4
 
 async def flood(options: argparse.Namespace, requests: Iterator[bytes]) -> dict[str, Any]:
     """Keeps ``in_flight`` calls going over four connections for some seconds."""
-    loop = asyncio.get_running_loop()
-    clock = time.perf_counter
-    began: dict[tuple[int, int], float] = {}
-    latencies: list[float] = []
-    finished = loop.create_future()
     connections: list[Connection] = []
-    end = clock() + options.seconds
-
-    def start(number: int) -> None:
-        began[number, connections[number].call(next(requests))] = clock()
-
-    def ended(number: int, stream: int) -> None:
-        now = clock()
-        latencies.append(now - began.pop((number, stream)))
-        if now < end:
-            start(number)
-        elif not began and not finished.done():
-            finished.set_result(None)
-
+    flood: Flood[int] = Flood(options, lambda number: connections[number].call(next(requests)))
     for number in range(CONNECTIONS):
         connections.append(
-            await connect(
-                options.target,
-                options.path,
-                options.token,
-                lambda stream, number=number: ended(number, stream),  # type: ignore[misc]
-            )
+            await connect(options.target, options.path, options.token, partial(flood.ended, number))
         )
-    started = clock()
-    for number in range(options.in_flight):
-        start(number % CONNECTIONS)
-    lost = [asyncio.ensure_future(connection.ended) for connection in connections]
-    done, _ = await asyncio.wait(
-        [finished, *lost], timeout=options.seconds + 30, return_when=asyncio.FIRST_COMPLETED
-    )
-    if finished not in done:
-        raise RuntimeError("the server did not answer to the end")
-    elapsed = clock() - started
+    starts = [number % CONNECTIONS for number in range(options.in_flight)]
+    figures = await flood.run(starts, [connection.ended for connection in connections])
     for connection in connections:
         connection.close()
-    latencies.sort()
-    return {
-        "calls": len(latencies),
-        "per_second": len(latencies) / elapsed,
-        "p50_ms": 1000 * latencies[len(latencies) // 2],
-        "p99_ms": 1000 * latencies[int(len(latencies) * 0.99)],
-    }
+    return figures
 
 
 async def unary(options: argparse.Namespace) -> dict[str, Any]:
@@ -85,12 +51,13 @@ async def send(options: argparse.Namespace) -> dict[str, Any]:
 
 async def watch(options: argparse.Namespace) -> dict[str, Any]:
     """Counts the events that arrive on ``streams`` streams between two lines on standard input."""
-    counted = replies = ended = 0
+    tally = Tally()
+    replies = ended = 0
 
     def on_message(raw: bytes) -> None:
-        nonlocal counted, replies
+        nonlocal replies
         replies += 1
-        counted += count_events(raw)
+        tally.add(count_events(raw))
 
     def on_end(_stream: int) -> None:
         nonlocal ended
@@ -108,17 +75,10 @@ async def watch(options: argparse.Namespace) -> dict[str, Any]:
         if ended or time.monotonic() > until:
             raise RuntimeError(f"{ended} streams ended, {replies} of {options.streams} are up")
         await asyncio.sleep(0.05)
-    print("ready", flush=True)
-    loop = asyncio.get_running_loop()
-    await loop.run_in_executor(None, sys.stdin.readline)
-    began, before = time.perf_counter(), counted
-    await loop.run_in_executor(None, sys.stdin.readline)
-    elapsed, events = time.perf_counter() - began, counted - before
-    if ended:
-        raise RuntimeError(f"{ended} streams ended during the run")
+    figures = await tally.between_lines(lambda: bool(ended))
     for connection in connections:
         connection.close()
-    return {"events": events, "seconds": elapsed, "per_second": events / elapsed}
+    return figures
 
 
 async def drain(options: argparse.Namespace) -> dict[str, Any]:
@@ -161,6 +121,7 @@ def main() -> None:
     parser.add_argument("--channel", action="append", default=[])
     parser.add_argument("--text-bytes", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--calls", type=int, default=sys.maxsize)
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--connections", type=int, default=4)

@@ -49,14 +49,18 @@ class Child:
 
 @contextlib.contextmanager
 def running(
-    arguments: Sequence[str], *, environ: dict[str, str] | None = None, log: Path | None = None
+    arguments: Sequence[str],
+    *,
+    program: str = sys.executable,
+    environ: dict[str, str] | None = None,
+    log: Path | None = None,
 ) -> Iterator[Child]:
-    """A Python process of ours, ended (by its id) when the block is left."""
+    """A process of ours, of Python unless said otherwise, ended (by its id) when the block is left."""
     with contextlib.ExitStack() as stack:
         out: Any = subprocess.PIPE if log is None else stack.enter_context(log.open("w"))
         path = f"{ROOT}{os.pathsep}{ROOT / 'clients/python/src'}"
         process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [program, *arguments],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": path, **(environ or {})},
             stdin=subprocess.PIPE,
@@ -75,16 +79,16 @@ def running(
                 process.wait()
 
 
-def load(program: str, **options: Any) -> dict[str, Any]:
+def load(program: str, *, module: str = "bench.load", **options: Any) -> dict[str, Any]:
     """Runs one load program to its end; its figures."""
-    with running(load_arguments(program, **options)) as child:
+    with running(load_arguments(program, module=module, **options)) as child:
         figures: dict[str, Any] = json.loads(child.line())
         return figures
 
 
-def load_arguments(program: str, **options: Any) -> list[str]:
+def load_arguments(program: str, *, module: str = "bench.load", **options: Any) -> list[str]:
     """The command line of a load program."""
-    arguments = ["-m", "bench.load", program]
+    arguments = ["-m", module, program]
     for name, value in options.items():
         for item in value if isinstance(value, list) else [value]:
             arguments += [f"--{name.replace('_', '-')}", str(item)]

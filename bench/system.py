@@ -36,9 +36,20 @@ class System:
     envoy: str
     metrics_url: str
     db: str
-    token: str = ""
-    other_token: str = ""
+    database_url: str
+    people: list[tuple[str, str]] = field(default_factory=list)
+    """Id and access token of each."""
     channels: list[str] = field(default_factory=list)
+
+    @property
+    def token(self) -> str:
+        """Of the first person, a member of all channels."""
+        return self.people[0][1]
+
+    @property
+    def other_token(self) -> str:
+        """Of the second person."""
+        return self.people[1][1]
 
     def served(self, path: str, code: str = "OK") -> float:
         """How many calls the server itself counted; what a load generator believes is not enough."""
@@ -53,8 +64,27 @@ class System:
 
 
 @contextlib.contextmanager
-def served(db: str, database_url: str = "") -> Iterator[System]:
-    """A server process of its own with every limit off, and two people with some channels."""
+def database(db: str) -> Iterator[str]:
+    """The URL of an empty database for one run; of SQLite the empty string: its file lies with the
+    server's state."""
+    if db == "sqlite":
+        yield ""
+        return
+    from tests.support.databases import drop_database, fresh_database
+
+    url = fresh_database("postgresql", migrated=False)
+    try:
+        yield url
+    finally:
+        drop_database(url)
+
+
+@contextlib.contextmanager
+def served(
+    db: str, database_url: str = "", *, people: int = PEOPLE, **settings: str
+) -> Iterator[System]:
+    """A server process of its own with every limit off, and some people, the first of whom has a
+    channel with each of the next four."""
     with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
         grpc_port, metrics_port = free_port(), free_port()
         environ = {
@@ -67,6 +97,7 @@ def served(db: str, database_url: str = "") -> Iterator[System]:
             "ACCESS_TOKEN_SECONDS": "86400",
             **{f"LIMIT_{name}": "off" for name in LIMITS},
             **({"DATABASE_URL": database_url} if database_url else {}),
+            **settings,
         }
         with running(["-m", "server", "migrate"], environ=environ) as migration:
             migration.process.wait()
@@ -78,22 +109,26 @@ def served(db: str, database_url: str = "") -> Iterator[System]:
                 "",
                 f"http://127.0.0.1:{metrics_port}/metrics",
                 db,
+                database_url or f"sqlite:///{folder}/greenroom.db",
             )
-            asyncio.run(_populate(system, Path(folder, "mail"), log))
+            asyncio.run(_populate(system, Path(folder, "mail"), log, people))
             yield system
 
 
-async def _populate(system: System, mail: Path, log: Path) -> None:
+async def _populate(system: System, mail: Path, log: Path, people: int) -> None:
     async with aio.insecure_channel(system.target) as channel:
         try:
             async with asyncio.timeout(20):
                 await channel.channel_ready()
         except TimeoutError:
             raise RuntimeError(log.read_text()[-2000:]) from None
-        people = [await _person(channel, mail, number) for number in range(PEOPLE)]
-        system.token, system.other_token = people[0][1], people[1][1]
+        # A few at a time: the hash pool refuses more than its queue holds.
+        gate = asyncio.Semaphore(4)
+        system.people = list(
+            await asyncio.gather(*(_person(channel, mail, n, gate) for n in range(people)))
+        )
         channels = channel_grpc.ChannelServiceStub(channel)
-        for user_id, _token in people[1:5]:
+        for user_id, _token in system.people[1:5]:
             reply = await channels.GetDirectChannel(
                 channel_pb.GetDirectChannelRequest(user_id=user_id),
                 metadata=(("authorization", f"Bearer {system.token}"),),
@@ -101,7 +136,14 @@ async def _populate(system: System, mail: Path, log: Path) -> None:
             system.channels.append(reply.channel.id)
 
 
-async def _person(channel: aio.Channel, mail: Path, number: int) -> tuple[str, str]:
+async def _person(
+    channel: aio.Channel, mail: Path, number: int, gate: asyncio.Semaphore
+) -> tuple[str, str]:
+    async with gate:
+        return await _signed_up(channel, mail, number)
+
+
+async def _signed_up(channel: aio.Channel, mail: Path, number: int) -> tuple[str, str]:
     auth = auth_grpc.AuthServiceStub(channel)
     address = f"bench-{number}@example.com"
     await auth.SignUp(

@@ -29,10 +29,10 @@ def _worker(settings: Settings, _arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _up(settings: Settings, _arguments: argparse.Namespace) -> int:
+def _up(settings: Settings, arguments: argparse.Namespace) -> int:
     from server.edge.supervise import up
 
-    return up(settings)
+    return up(settings, arguments.workers)
 
 
 def _migrate(settings: Settings, _arguments: argparse.Namespace) -> int:
@@ -156,7 +156,7 @@ def _audit_key(settings: Settings, action: str, kid: str) -> None:
 
 
 _COMMANDS: dict[str, tuple[Callable[[Settings, argparse.Namespace], int], str]] = {
-    "up": (_up, "migrate, then run the server and Envoy as one foreground group"),
+    "up": (_up, "migrate, then run one server or several and Envoy as one foreground group"),
     "serve": (_serve, "run the gRPC server alone"),
     "worker": (_worker, "run the background jobs alone (WORKER=separate)"),
     "migrate": (_migrate, "bring the database to the newest schema"),
@@ -190,6 +190,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (_run, text) in _COMMANDS.items():
         command = commands.add_parser(name, help=text)
+        if name == "up":
+            command.add_argument(
+                "--workers",
+                default="1",
+                metavar="N",
+                help="server processes; several share PostgreSQL and Valkey, started where none is set",
+            )
         if name == "migration":
             command.add_argument("name", help="what it does, in snake case")
         if name == "admin":

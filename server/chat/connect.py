@@ -1,19 +1,20 @@
 """One stream for everything: commands up, events and results down."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 from server.chat.errors import AlreadySubscribed
 from server.chat.lane import Lane
-from server.chat.ports import StreamCall
+from server.chat.ports import MediaShelf, StreamCall
 from server.chat.rules import Wish
 from server.chat.sending import SendCommand, Sent
 from server.chat.stream import EventStream
 from server.chat.typing_sign import TypingSigns
-from server.chat.usecases import mark_read
+from server.chat.usecases.drafts import Draft, complete
+from server.chat.usecases.marks import mark_delivered, mark_read
 from server.core.errors import GreenroomError
 
 IN_FLIGHT = 32
@@ -37,8 +38,11 @@ class StartTyping(NamedTuple):
 class Acknowledge(NamedTuple):
     """Confirm what was received and ask for a fresh resume token."""
 
+    delivered: Mapping[str, int]
+    """The last number of each channel that has come to the device."""
 
-Command = Wish | SendCommand | MarkRead | StartTyping | Acknowledge
+
+Command = Wish | SendCommand | Draft | MarkRead | StartTyping | Acknowledge
 Numbered = AsyncIterator[tuple[int, Command | GreenroomError]]
 
 
@@ -65,12 +69,14 @@ class Conversation:
         stream: EventStream,
         lane: Lane,
         typing_signs: TypingSigns,
+        shelf: MediaShelf,
         encode: ResultEncoder,
     ) -> None:
         self._call = call
         self._stream = stream
         self._lane = lane
         self._typing_signs = typing_signs
+        self._shelf = shelf
         self._encode = encode
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._in_flight = 0
@@ -94,7 +100,7 @@ class Conversation:
         async for number, command in commands:
             await self._slots.acquire()
             self._in_flight += 1
-            if isinstance(command, SendCommand):
+            if isinstance(command, SendCommand | Draft):
                 await self._send(number, command)
             elif isinstance(command, GreenroomError):
                 self._stream.push(self._encode.error(number, command))
@@ -103,9 +109,14 @@ class Conversation:
         self._read_all = True
         self._finish()
 
-    async def _send(self, number: int, command: SendCommand) -> None:
+    async def _send(self, number: int, command: SendCommand | Draft) -> None:
+        shelf = self._shelf
         try:
             await self._call.check_rate("CHAT")
+            if isinstance(command, Draft):
+                command = await self._call.run(
+                    partial(complete, shelf=shelf, draft=command), write=False
+                )
             future = self._lane.send(command)
         except GreenroomError as error:
             self._stream.push(self._encode.error(number, error))
@@ -142,7 +153,10 @@ class Conversation:
             case StartTyping(channel_id):
                 await self._call.check_rate("EPHEMERAL")
                 await self._typing_signs.start(self._call, channel_id)
-            case Acknowledge():
+            case Acknowledge(delivered):
+                if delivered:
+                    await self._call.check_rate("WRITE")
+                    await self._call.run(lambda unit: mark_delivered(unit, user_id, delivered))
                 self._stream.beat()
 
     def _written(self) -> None:

@@ -4,6 +4,7 @@ from server.core.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
     ResourceExhausted,
     Unavailable,
 )
@@ -105,3 +106,143 @@ class LaneStopped(Unavailable):
 
     reason = "WIRE_ERROR_REASON_DRAINING"
     message = "The server is shutting down; another one will answer."
+
+
+class MessageNotFound(NotFound):
+    """No such message, or not in a channel of the caller's: the same answer for both."""
+
+    reason = "CHAT_ERROR_REASON_MESSAGE_NOT_FOUND"
+    message = "There is no such message."
+
+
+class MemberNotFound(NotFound):
+    """The user is not a member of the channel."""
+
+    reason = "CHAT_ERROR_REASON_MEMBER_NOT_FOUND"
+    message = "That user is not a member of the channel."
+
+
+class RoleForbids(PermissionDenied):
+    """The caller's role in the channel does not permit it."""
+
+    reason = "CHAT_ERROR_REASON_ROLE_FORBIDS"
+    message = "Your role in the channel does not permit this."
+
+
+class NotAGroup(FailedPrecondition):
+    """Only groups have this."""
+
+    reason = "CHAT_ERROR_REASON_NOT_A_GROUP"
+    message = "Only groups can be changed like this."
+
+
+class ChannelArchived(FailedPrecondition):
+    """The channel can be read only."""
+
+    reason = "CHAT_ERROR_REASON_CHANNEL_ARCHIVED"
+    message = "The channel is archived."
+
+
+class Blocked(FailedPrecondition):
+    """One of the two has blocked the other."""
+
+    reason = "CHAT_ERROR_REASON_BLOCKED"
+    message = "Nothing can be sent in this channel."
+
+
+class MessageEmpty(InvalidArgument):
+    """A message needs a text or attachments."""
+
+    reason = "CHAT_ERROR_REASON_MESSAGE_EMPTY"
+    message = "A message needs a text or attachments."
+
+    def __init__(self) -> None:
+        super().__init__(field="text")
+
+
+class MediaNotFound(InvalidArgument):
+    """No such media asset, not the caller's, or not ready yet."""
+
+    reason = "CHAT_ERROR_REASON_MEDIA_NOT_FOUND"
+    message = "There is no such media asset that you could send."
+
+    def __init__(self) -> None:
+        super().__init__(field="attachment_media_ids")
+
+
+class TypeMismatch(InvalidArgument):
+    """The type does not fit the attachments."""
+
+    reason = "CHAT_ERROR_REASON_TYPE_MISMATCH"
+    message = "The type does not fit the attachments."
+
+    def __init__(self) -> None:
+        super().__init__(field="type")
+
+
+class ReplyToNotFound(InvalidArgument):
+    """The message that is to be answered is not in this channel, or was deleted."""
+
+    reason = "CHAT_ERROR_REASON_REPLY_TO_NOT_FOUND"
+    message = "The message that is to be answered is not in this channel, or was deleted."
+
+    def __init__(self) -> None:
+        super().__init__(field="reply_to_id")
+
+
+class MentionNotMember(InvalidArgument):
+    """Somebody is mentioned who is not a member of the channel."""
+
+    reason = "CHAT_ERROR_REASON_MENTION_NOT_MEMBER"
+    message = "Only members of the channel can be mentioned."
+
+    def __init__(self) -> None:
+        super().__init__(field="mentioned_user_ids")
+
+
+class EditWindowOver(FailedPrecondition):
+    """The time in which a message can be edited is over."""
+
+    reason = "CHAT_ERROR_REASON_EDIT_WINDOW_OVER"
+    message = "The message is too old to be edited."
+
+
+class MessageDeleted(FailedPrecondition):
+    """The message was deleted."""
+
+    reason = "CHAT_ERROR_REASON_MESSAGE_DELETED"
+    message = "The message was deleted."
+
+
+class TooManyReactions(FailedPrecondition):
+    """A message takes so many different emojis and no more."""
+
+    reason = "CHAT_ERROR_REASON_TOO_MANY_REACTIONS"
+    message = "A message takes {limit} different emojis."
+
+
+class TooManyMembers(FailedPrecondition):
+    """The group has as many members as a group can have."""
+
+    reason = "CHAT_ERROR_REASON_TOO_MANY_MEMBERS"
+    message = "A group takes {limit} members."
+
+
+class SyncTokenInvalid(InvalidArgument):
+    """The sync token is not one of this server's, or was issued to somebody else."""
+
+    reason = "CHAT_ERROR_REASON_SYNC_TOKEN_INVALID"
+    message = "The sync token was not issued by this server for this caller."
+
+    def __init__(self) -> None:
+        super().__init__(field="sync_token")
+
+
+class QueryEmpty(InvalidArgument):
+    """The query has no word to search for."""
+
+    reason = "CHAT_ERROR_REASON_QUERY_EMPTY"
+    message = "The query has no word to search for."
+
+    def __init__(self) -> None:
+        super().__init__(field="query")

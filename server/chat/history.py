@@ -1,11 +1,15 @@
 """Reads of the hot paths: where channels stand, their messages, their read marks."""
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
+from server.chat.changes import Change
+from server.chat.message import EncodeMessage, Rest, StoredMessage
+from server.chat.models import Channel, Departure, Member
 from server.chat.ring import REPLY_BYTES
 from server.chat.rules import Standing
-from server.chat.sending import EncodeMessage
 from server.chat.statements import Row, Statements
 from server.core.db import Database, database
 from server.core.fields import microseconds
@@ -16,15 +20,29 @@ RECENT_SECONDS = 30
 transaction that makes one takes as long."""
 
 
-class StoredMessage(NamedTuple):
-    """A message as the database holds it; the time is in microseconds since 1970."""
+class Mark(NamedTuple):
+    """How far a member of a channel has come."""
 
-    message_id: str
-    seq: int
-    sender_id: str
-    client_id: str
-    text: str
-    create_time: int
+    channel_id: str
+    epoch: int
+    user_id: str
+    read_seq: int
+    delivered_seq: int
+    unread_from_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventEncoder:
+    """Makes the frames of what is read."""
+
+    message: Callable[[str, int, int, bytes], bytes]
+    """Channel, epoch, number, encoded message."""
+    changed: Callable[[str, int, int, bytes], bytes]
+    """Channel, epoch, change, encoded message."""
+    channel: Callable[[Channel, int], bytes]
+    """Channel, change."""
+    member: Callable[[str, int, int, str, str], bytes]
+    """Channel, epoch, change, user, role; no role for those who have left."""
 
 
 class HistoryReader:
@@ -36,12 +54,12 @@ class HistoryReader:
         statements: Statements,
         *,
         encode_message: EncodeMessage,
-        encode_event: Callable[[str, int, int, bytes], bytes],
+        events: EventEncoder,
     ) -> None:
         self._store = store
         self._sql = statements
         self._encode_message = encode_message
-        self._encode_event = encode_event
+        self._events = events
 
     def _rows(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
         return self._sql.rows(database.execute_sql(sql, parameters))
@@ -79,22 +97,54 @@ class HistoryReader:
         rows = self._rows(self._sql.oldest_after, (channel_id, seq, min(last_seq, seq + limit)))
         return [StoredMessage(*row) for row in rows]
 
-    def read_marks(
-        self, _unit: Unit, channel_ids: Collection[str]
-    ) -> list[tuple[str, int, str, int]]:
-        """Channel, epoch, user and number of all read marks in the channels."""
+    def read_marks(self, _unit: Unit, channel_ids: Collection[str]) -> list[Mark]:
+        """How far the members of the channels have come, so far as they have."""
         if not channel_ids:
             return []
         parameters = self._sql.parameters([(channel_id,) for channel_id in channel_ids])
-        return [tuple(row) for row in self._rows(self._sql.read_marks, parameters)]
+        return [Mark(*row) for row in self._rows(self._sql.read_marks, parameters)]
+
+    def changed(self, _unit: Unit, channel_id: str, after: int, limit: int) -> list[StoredMessage]:
+        """The messages changed after a change, in the order of their changes."""
+        rows = self._rows(self._sql.changed, (channel_id, after, limit))
+        return [StoredMessage(*row) for row in rows]
+
+    def changes_after(
+        self, unit: Unit, channel_id: str, epoch: int, after: int, limit: int
+    ) -> list[Change]:
+        """What has changed after a change, as it is now, in the order of the changes."""
+        events = self._events
+        found = []
+        for stored in self.changed(unit, channel_id, after, limit):
+            encoded = self._encode_message(stored.message_id, channel_id, *stored[1:])
+            change = Rest(*stored.rest or ("",)).change
+            frame = events.changed(channel_id, epoch, change, encoded)
+            event = events.message(channel_id, epoch, stored.seq, encoded)
+            found.append(Change(change, "message", stored.message_id, frame, stored.seq, event))
+        for table in (Member, Departure):
+            rows = (
+                table.select()
+                .where((table.channel_id == channel_id) & (table.change > after))
+                .order_by(table.change)
+                .limit(limit)
+            )
+            for row in rows:
+                role = row.role if isinstance(row, Member) else ""
+                frame = events.member(channel_id, epoch, row.change, row.user_id, role)
+                found.append(Change(row.change, "member", row.user_id, frame))
+        channel = Channel.get_or_none((Channel.id == channel_id) & (Channel.info_change > after))
+        if channel is not None:
+            frame = events.channel(channel, channel.info_change)
+            found.append(Change(channel.info_change, "channel", "", frame))
+        return sorted(found, key=attrgetter("change"))[:limit]
 
     # What the hub asks for, each in a unit of its own.
 
-    async def heads(self, channel_ids: list[str]) -> list[tuple[str, int, int]]:
-        """Id, epoch and newest number of each channel."""
+    async def heads(self, channel_ids: list[str]) -> list[tuple[str, int, int, int]]:
+        """Id, epoch, newest number and newest change of each channel."""
         parameters = self._sql.parameters([(channel_id,) for channel_id in channel_ids])
 
-        def work(_unit: Unit) -> list[tuple[str, int, int]]:
+        def work(_unit: Unit) -> list[tuple[str, int, int, int]]:
             return [tuple(row) for row in self._rows(self._sql.heads, parameters)]
 
         return await self._store.run(work, write=False)
@@ -111,20 +161,29 @@ class HistoryReader:
             rows = self._rows(self._sql.history_after, (channel_id, after, limit, REPLY_BYTES))
             frames: list[bytes] = []
             size = 0
-            for message_id, seq, sender_id, client_id, text, create_time in rows:
-                frame = self._encode_event(
-                    channel_id,
-                    epoch,
-                    seq,
-                    self._encode_message(
-                        message_id, channel_id, seq, sender_id, client_id, text, create_time
-                    ),
-                )
+            for message_id, seq, *more in rows:
+                encoded = self._encode_message(message_id, channel_id, seq, *more)
+                frame = self._events.message(channel_id, epoch, seq, encoded)
                 size += len(frame)
                 if frames and size > REPLY_BYTES:
                     break
                 frames.append(frame)
             return (rows[0][1] if rows else after + 1), frames
+
+        return await self._store.run(work, write=False)
+
+    async def changes(self, channel_id: str, epoch: int, after: int, limit: int) -> list[Change]:
+        """As :meth:`changes_after`."""
+        return await self._store.run(
+            lambda unit: self.changes_after(unit, channel_id, epoch, after, limit), write=False
+        )
+
+    async def recent_departures(self) -> list[tuple[str, str]]:
+        """Channel and user of the memberships that ended lately."""
+
+        def work(unit: Unit) -> list[tuple[str, str]]:
+            since = microseconds(unit.now) - RECENT_SECONDS * 1_000_000
+            return [tuple(row) for row in self._rows(self._sql.recent_departures, (since,))]
 
         return await self._store.run(work, write=False)
 

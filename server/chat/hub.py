@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
 
+from server.chat.changes import Change
 from server.chat.page_cache import PAGE_EVENTS, History, HistoryTasks, PageCache
 from server.chat.ring import Ring
-from server.chat.subscriber import Page, Subscriber
+from server.chat.subscriber import Page, Place, Subscriber
 from server.core.errors import GreenroomError
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ MOST_COALESCE_SECONDS = 0.1
 grows, up to this: hundreds of busy subscribers then starve neither the sends nor the calls beside them."""
 FILL_EVENTS = 1024
 """A larger hole in a ring is not filled: its subscribers read from the database, at their own pace."""
+FILL_CHANGES = 256
+"""As FILL_EVENTS, for changes; no more than a ring keeps notes."""
 REST_SECONDS = 10.0
 """After this time without an event, and with nobody behind, a ring gives its memory back."""
 
@@ -58,11 +61,13 @@ class Hub:
         self._timers = timers
         self._rings: dict[str, Ring] = {}
         self._followers: dict[str, set[Subscriber]] = {}
+        self._attached: dict[str, set[Subscriber]] = {}
         self._due: list[Subscriber] = []
         self._tick_at = 0.0
         self._window = COALESCE_SECONDS
         self._pages = PageCache(history)
         self._filling: set[Ring] = set()
+        self._changing: set[Ring] = set()
         self._tasks = HistoryTasks()
 
     # What subscribers ask.
@@ -111,43 +116,37 @@ class Hub:
         """Has a subscriber hear of the channels that its user joins."""
         self._followers.setdefault(subscriber.user_id, set()).add(subscriber)
 
-    def attach(
-        self,
-        subscriber: Subscriber,
-        channel_id: str,
-        *,
-        epoch: int,
-        last_seq: int,
-        next_seq: int,
-        missed: tuple[int, int] | None = None,
-    ) -> None:
-        """Lets a subscriber watch a channel from ``next_seq`` on, after a gap if it has ``missed`` any.
+    def attach(self, subscriber: Subscriber, channel_id: str, place: Place) -> None:
+        """Lets a subscriber watch a channel from a place on.
 
-        ``epoch`` and ``last_seq`` are the channel's, read before. What was stored since is found by
-        :meth:`check` of this channel, which has to follow.
+        What was stored since the place was read is found by :meth:`check` of this channel, which has to
+        follow.
         """
         ring = self._rings.get(channel_id)
         if ring is None:
             ring = self._rings[channel_id] = Ring(channel_id)
-            ring.restart(epoch, last_seq)
-        subscriber.attach(ring, epoch, next_seq, missed)
-        self.heard(channel_id, epoch, last_seq)
+            ring.restart(place.epoch, place.last_seq)
+            ring.change = ring.known_change = place.last_change
+        subscriber.attach(ring, place)
+        self._attached.setdefault(subscriber.user_id, set()).add(subscriber)
+        self.heard(channel_id, place.epoch, place.last_seq)
+        self.touched(channel_id, place.epoch, place.last_change)
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Forgets a subscriber, and the rings that nobody else watches."""
-        followers = self._followers.get(subscriber.user_id)
-        if followers is not None:
-            followers.discard(subscriber)
-            if not followers:
-                del self._followers[subscriber.user_id]
-        for ring in subscriber.positions:
-            ring.idle.discard(subscriber)
-            ring.watchers -= 1
-            if not ring.watchers:
-                del self._rings[ring.channel_id]
-        subscriber.positions.clear()
-        subscriber.news.clear()
-        subscriber.behind.clear()
+        for register in (self._followers, self._attached):
+            others = register.get(subscriber.user_id)
+            if others is not None:
+                others.discard(subscriber)
+                if not others:
+                    del register[subscriber.user_id]
+        for ring in tuple(subscriber.positions):
+            self._detach(subscriber, ring)
+
+    def _detach(self, subscriber: Subscriber, ring: Ring) -> None:
+        subscriber.detach(ring)
+        if not ring.watchers:
+            del self._rings[ring.channel_id]
 
     def watches(self, channel_id: str) -> bool:
         """True when somebody watches the channel, so that its events are worth encoding."""
@@ -184,27 +183,40 @@ class Hub:
             if ring.known > ring.head:
                 self._fill(ring)
 
+    def touched(self, channel_id: str, epoch: int, change: int) -> None:
+        """The channel is known to have come to a change; what is missing here will be fetched."""
+        ring = self._rings.get(channel_id)
+        if ring is None or epoch != ring.epoch:
+            return
+        ring.known_change = max(ring.known_change, change)
+        if ring.known_change > ring.change and ring not in self._changing:
+            self._changing.add(ring)
+            self._tasks.start(self._changed(ring))
+
     def note(
         self,
         channel_id: str,
         kind: str,
-        user_id: str,
+        subject: str,
         frame: bytes,
         *,
         rank: int = 0,
         seconds: float = math.inf,
         not_for: str = "",
+        only_for: str = "",
     ) -> None:
         """Something happened that is no part of the history; only its last value counts.
 
         A value of a lower ``rank`` than the last one came late and is dropped. It is not sent after
-        ``seconds``, nor to the user ``not_for``.
+        ``seconds``, nor to the user ``not_for``, and with ``only_for`` to that user alone.
         """
         ring = self._rings.get(channel_id)
         if ring is None:
             return
         expires = self.now() + seconds
-        if ring.note(kind, user_id, frame, rank=rank, expires=expires, not_for=not_for):
+        if ring.note(
+            kind, subject, frame, rank=rank, expires=expires, not_for=not_for, only_for=only_for
+        ):
             self._flag(ring)
 
     def joined(self, channel_id: str, user_ids: Iterable[str]) -> None:
@@ -217,6 +229,26 @@ class Hub:
                     subscriber.joins.append(channel_id)
                     subscriber.signal()
 
+    def left(self, channel_id: str, user_ids: Iterable[str]) -> None:
+        """Users are no members of a channel any more: their streams lose it, and are told."""
+        ring = self._rings.get(channel_id)
+        if ring is None:
+            return
+        for user_id in user_ids:
+            for subscriber in tuple(self._attached.get(user_id, ())):
+                if ring in subscriber.positions:
+                    self._detach(subscriber, ring)
+                    subscriber.ended.append((channel_id, ring.epoch))
+                    subscriber.signal()
+
+    def user_channels(self, user_id: str) -> set[str]:
+        """The channels that streams of a user watch here."""
+        return {
+            ring.channel_id
+            for subscriber in self._attached.get(user_id, ())
+            for ring in subscriber.positions
+        }
+
     def _flag(self, ring: Ring) -> None:
         idle, ring.idle = ring.idle, set()
         for subscriber in idle:
@@ -228,12 +260,16 @@ class Hub:
         """Compares the rings (of the given channels, or all) with the database."""
         wanted = list(self._rings) if channel_ids is None else list(channel_ids)
         if wanted:
-            for channel_id, epoch, last_seq in await self._history.heads(wanted):
+            for channel_id, epoch, last_seq, last_change in await self._history.heads(wanted):
                 self.heard(channel_id, epoch, last_seq)
+                self.touched(channel_id, epoch, last_change)
 
     async def check_all(self) -> None:
         """Heals all lost news: of messages and of memberships. To be called every few seconds."""
         await self.check()
+        if self._attached:
+            for channel_id, user_id in await self._history.recent_departures():
+                self.left(channel_id, (user_id,))
         if self._followers:
             for channel_id, user_id in await self._history.recent_members():
                 self.joined(channel_id, (user_id,))
@@ -284,6 +320,38 @@ class Hub:
             logger.warning("channel %s is behind for now: %s", ring.channel_id, error)
         finally:
             self._filling.discard(ring)
+
+    async def _changed(self, ring: Ring) -> None:
+        """Makes notes of what has changed. Should that fail, the next check begins it again."""
+        try:
+            while ring.watchers and ring.known_change > ring.change:
+                epoch, known = ring.epoch, ring.known_change
+                if known - ring.change > FILL_CHANGES:
+                    self._pages.drop(ring.channel_id)
+                    ring.forget_events()
+                    ring.forget_notes()
+                    ring.change = known
+                else:
+                    changes = await self._history.changes(
+                        ring.channel_id, epoch, ring.change, FILL_CHANGES
+                    )
+                    if ring.epoch != epoch:
+                        continue
+                    self._note_changes(ring, changes, known)
+                self._flag(ring)
+        except GreenroomError as error:
+            logger.warning("channel %s is behind for now: %s", ring.channel_id, error)
+        finally:
+            self._changing.discard(ring)
+
+    def _note_changes(self, ring: Ring, changes: list[Change], known: int) -> None:
+        self._pages.drop(ring.channel_id)
+        for entry in changes:
+            if entry.seq:
+                ring.replace(entry.seq, entry.message)
+            ring.note(entry.kind, entry.key, entry.frame, rank=entry.change, expires=math.inf)
+        last = changes[-1].change if changes else known
+        ring.change = last if len(changes) == FILL_CHANGES else max(last, known)
 
     async def close(self) -> None:
         """Ends what is being read."""

@@ -4,8 +4,10 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Protocol
 
+from server.chat.changes import Change
 from server.chat.subscriber import Page
 from server.core.errors import GreenroomError
 
@@ -23,8 +25,11 @@ Key = tuple[str, int, int]
 class History(Protocol):
     """What the hub reads from the database."""
 
-    async def heads(self, channel_ids: list[str]) -> list[tuple[str, int, int]]:
-        """Id, epoch and newest number of each channel."""
+    async def heads(self, channel_ids: list[str]) -> list[tuple[str, int, int, int]]:
+        """Id, epoch, newest number and newest change of each channel."""
+
+    async def changes(self, channel_id: str, epoch: int, after: int, limit: int) -> list[Change]:
+        """What has changed after a change, as it is now, in the order of the changes."""
 
     async def frames(
         self, channel_id: str, epoch: int, after: int, limit: int
@@ -36,6 +41,9 @@ class History(Protocol):
 
     async def recent_members(self) -> list[tuple[str, str]]:
         """Channel and user of the memberships that were made in the last half minute or so."""
+
+    async def recent_departures(self) -> list[tuple[str, str]]:
+        """The same of those that ended."""
 
 
 class HistoryTasks:
@@ -83,19 +91,30 @@ class PageCache:
         reading = self._reading.get(key)
         if reading is None:
             reading = self._reading[key] = self._tasks.start(self._read(key))
-            reading.add_done_callback(lambda _: self._reading.pop(key, None))
+            reading.add_done_callback(partial(self._read_ended, key))
         return await asyncio.shield(reading)
+
+    def drop(self, channel_id: str) -> None:
+        """Forgets a channel's pages, and does not keep those being read: messages have changed."""
+        for key in [key for key in self._pages if key[0] == channel_id]:
+            del self._pages[key]
+        for key in [key for key in self._reading if key[0] == channel_id]:
+            del self._reading[key]
 
     async def close(self) -> None:
         """Ends what is being read."""
         await self._tasks.cancel()
+
+    def _read_ended(self, key: Key, reading: asyncio.Task[Page]) -> None:
+        if self._reading.get(key) is reading:
+            del self._reading[key]
 
     async def _read(self, key: Key) -> Page:
         channel_id, epoch, position = key
         limit = PAGE_EVENTS - (position - 1) % PAGE_EVENTS
         first, frames = await self._history.frames(channel_id, epoch, position - 1, limit)
         page = Page(first, first + len(frames), b"".join(frames))
-        if len(frames) == limit:
+        if len(frames) == limit and self._reading.get(key) is asyncio.current_task():
             # Not cut short by the end of the history, so it will be the same for the next one.
             self._pages[key] = page
             if len(self._pages) > PAGES:

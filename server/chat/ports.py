@@ -1,7 +1,7 @@
 """What chat needs of modules it does not import."""
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 
 from server.core.caller import Caller
 from server.core.unit import Unit
@@ -14,6 +14,32 @@ class Directory(Protocol):
 
     def active_users(self, unit: Unit, user_ids: Iterable[str]) -> set[str]:
         """Those of the given users who exist and whose accounts are active."""
+
+
+class Media(NamedTuple):
+    """A media asset, as far as a message tells of it."""
+
+    media_id: str
+    type: str
+    """``IMAGE``, ``VIDEO``, ``AUDIO`` or ``FILE``."""
+    name: str
+    content_type: str
+    size: int
+
+
+class MediaShelf(Protocol):
+    """Knows which media assets can be sent."""
+
+    def ready(self, unit: Unit, user_id: str, media_ids: Sequence[str]) -> Mapping[str, Media]:
+        """Those of the assets that are ready and that the user may show to others, by id."""
+
+
+class EmptyShelf:
+    """For servers without media: no asset is ready."""
+
+    def ready(self, unit: Unit, user_id: str, media_ids: Sequence[str]) -> Mapping[str, Media]:
+        """None."""
+        return {}
 
 
 class Closing(Protocol):

@@ -2,13 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from server.chat.events import MemberJoined, ReadMarked, TypingStarted
+from server.chat.events import (
+    ChannelTouched,
+    DeliveryMarked,
+    MemberJoined,
+    MemberLeft,
+    MessagePosted,
+    ReadMarked,
+    TypingStarted,
+    UnreadMarked,
+)
 from server.chat.hub import Hub
 from server.chat.page_cache import HistoryTasks
 from server.chat.sending import Sent
@@ -32,10 +41,23 @@ class FrameEncoder:
 
     message: Callable[[str, int, int, bytes], bytes]
     """Channel, epoch, number, encoded message."""
-    read: Callable[[str, int, str, int], bytes]
+    read: Callable[[str, int, str, int, int], bytes]
+    """Channel, epoch, user, number, from which number on it is marked as unread."""
+    delivered: Callable[[str, int, str, int], bytes]
     """Channel, epoch, user, number."""
     typing: Callable[[str, int, str], bytes]
     """Channel, epoch, user."""
+
+
+Committed = (
+    ReadMarked
+    | UnreadMarked
+    | DeliveryMarked
+    | MemberJoined
+    | MemberLeft
+    | ChannelTouched
+    | MessagePosted
+)
 
 
 class Relay:
@@ -87,23 +109,58 @@ class Relay:
         self._show_typing(event.channel_id, event.epoch, event.user_id)
         self._publish("typing", event.channel_id, event.epoch, event.user_id)
 
-    def from_unit(self, event: ReadMarked | MemberJoined) -> None:
+    def from_unit(self, event: Committed) -> None:
         """A unit was committed. Called in its thread."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._committed, event)
 
-    def _committed(self, event: ReadMarked | MemberJoined) -> None:
-        if isinstance(event, ReadMarked):
-            self._show_read(event.channel_id, event.epoch, event.user_id, event.seq)
-            self._publish("read", event.channel_id, event.epoch, event.user_id, event.seq)
-        else:
-            self._hub.joined(event.channel_id, event.user_ids)
-            self._publish("joined", event.channel_id, *event.user_ids)
+    def _committed(self, event: Committed) -> None:
+        kind, values = _told(event)
+        self._show(kind, values)
+        self._publish(kind, *values)
 
-    def _show_read(self, channel_id: str, epoch: int, user_id: str, seq: int) -> None:
+    def _show(self, kind: str, values: Sequence[Any]) -> None:
+        """Has the streams of this process see what happened, here or elsewhere."""
+        hub = self._hub
+        match kind:
+            case "heads":
+                for channel_id, epoch, seq in values:
+                    hub.heard(channel_id, epoch, seq)
+            case "touched":
+                hub.touched(*values)
+            case "read":
+                self._show_mark("read", self._encode.read, *values, 0)
+            case "unread":
+                self._show_unread(*values)
+            case "delivered":
+                self._show_mark("delivered", self._encode.delivered, *values)
+            case "typing":
+                self._show_typing(*values)
+            case "joined":
+                hub.joined(values[0], values[1:])
+            case "left":
+                hub.left(values[0], values[1:])
+
+    def _show_mark(
+        self,
+        kind: str,
+        encode: Callable[..., bytes],
+        channel_id: str,
+        epoch: int,
+        user_id: str,
+        seq: int,
+        *more: int,
+    ) -> None:
         if self._hub.watches(channel_id):
-            frame = self._encode.read(channel_id, epoch, user_id, seq)
-            self._hub.note(channel_id, "read", user_id, frame, rank=seq)
+            frame = encode(channel_id, epoch, user_id, seq, *more)
+            self._hub.note(channel_id, kind, user_id, frame, rank=seq)
+
+    def _show_unread(
+        self, channel_id: str, epoch: int, user_id: str, read_seq: int, seq: int
+    ) -> None:
+        if self._hub.watches(channel_id):
+            frame = self._encode.read(channel_id, epoch, user_id, read_seq, seq)
+            self._hub.note(channel_id, "unread", user_id, frame, only_for=user_id)
 
     def _show_typing(self, channel_id: str, epoch: int, user_id: str) -> None:
         if self._hub.watches(channel_id):
@@ -118,18 +175,8 @@ class Relay:
 
     def _on_bus(self, payload: bytes) -> None:
         origin, kind, values = orjson.loads(payload)
-        if origin == self._origin:
-            return
-        match kind:
-            case "heads":
-                for channel_id, epoch, seq in values:
-                    self._hub.heard(channel_id, epoch, seq)
-            case "read":
-                self._show_read(*values)
-            case "typing":
-                self._show_typing(*values)
-            case "joined":
-                self._hub.joined(values[0], values[1:])
+        if origin != self._origin:
+            self._show(kind, values)
 
     def _check_now(self) -> None:
         """The bus may have lost something."""
@@ -146,3 +193,22 @@ class Relay:
             await self._hub.check_all()
         except GreenroomError as error:
             logger.warning("the chat could not compare itself with the database: %s", error)
+
+
+def _told(event: Committed) -> tuple[str, tuple[Any, ...]]:
+    """What goes over the bus of an event."""
+    match event:
+        case ReadMarked(channel_id, epoch, user_id, seq):
+            return "read", (channel_id, epoch, user_id, seq)
+        case UnreadMarked(channel_id, epoch, user_id, read_seq, seq):
+            return "unread", (channel_id, epoch, user_id, read_seq, seq)
+        case DeliveryMarked(channel_id, epoch, user_id, seq):
+            return "delivered", (channel_id, epoch, user_id, seq)
+        case MemberJoined(channel_id, user_ids):
+            return "joined", (channel_id, *user_ids)
+        case MemberLeft(channel_id, user_ids):
+            return "left", (channel_id, *user_ids)
+        case ChannelTouched(channel_id, epoch, change):
+            return "touched", (channel_id, epoch, change)
+        case MessagePosted(channel_id, epoch, seq):
+            return "heads", ((channel_id, epoch, seq),)

@@ -1,31 +1,37 @@
 """Resume tokens: the positions of a stream, sealed and bound to their user."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from server.chat.errors import ResumeTokenInvalid
 from server.chat.rules import Cursor, Resumed
 from server.core.sealing import Keyring, SealBroken
 
-_VERSION = 1
+_VERSION = 2
+_WITHOUT_CHANGES = 1
+"""Tokens of before there were changes; they are good for as long as their keys are."""
 _FOLLOWS = 1
 
 
 class ResumeTokens:
-    """Makes and reads them. A token holds a byte of version, a byte of flags and, for each channel, the
-    16 bytes of its id, its epoch and its last number, the two numbers in base 128."""
+    """Makes and reads them. A token holds a byte of version, a byte of flags, the time of its making in
+    seconds and, for each channel, the 16 bytes of its id, its epoch, its last number and its last
+    change; all numbers in base 128. ``now`` gives seconds since 1970."""
 
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(self, keyring: Keyring, now: Callable[[], int]) -> None:
         self._keyring = keyring
+        self._now = now
 
     def make(
-        self, user_id: str, positions: Iterable[tuple[str, int, int]], *, follows: bool
+        self, user_id: str, positions: Iterable[tuple[str, int, int, int]], *, follows: bool
     ) -> str:
-        """A token for (channel, epoch, last number) of each channel of a stream."""
+        """A token for (channel, epoch, last number, last change) of each channel of a stream."""
         packed = bytearray((_VERSION, _FOLLOWS if follows else 0))
-        for channel_id, epoch, seq in positions:
+        _pack(packed, self._now())
+        for channel_id, epoch, seq, change in positions:
             packed += bytes.fromhex(channel_id.replace("-", ""))
             _pack(packed, epoch)
             _pack(packed, seq)
+            _pack(packed, change)
         return self._keyring.seal(bytes(packed), _bound(user_id))
 
     def read(self, user_id: str, token: str) -> Resumed:
@@ -34,10 +40,14 @@ class ResumeTokens:
             packed = self._keyring.open(token, _bound(user_id))
         except SealBroken:
             raise ResumeTokenInvalid from None
-        if packed[0] != _VERSION:
+        version = packed[0]
+        if version not in (_VERSION, _WITHOUT_CHANGES):
             raise ResumeTokenInvalid
         positions = {}
         place = 2
+        made = 0
+        if version == _VERSION:
+            made, place = _unpacked(packed, place)
         while place < len(packed):
             digits = packed[place : place + 16].hex()
             channel_id = "-".join(
@@ -45,8 +55,11 @@ class ResumeTokens:
             )
             epoch, place = _unpacked(packed, place + 16)
             seq, place = _unpacked(packed, place)
-            positions[channel_id] = Cursor(epoch, seq)
-        return Resumed(positions, follows=bool(packed[1] & _FOLLOWS))
+            change = None
+            if version == _VERSION:
+                change, place = _unpacked(packed, place)
+            positions[channel_id] = Cursor(epoch, seq, change)
+        return Resumed(positions, follows=bool(packed[1] & _FOLLOWS), made=made)
 
 
 def _bound(user_id: str) -> str:

@@ -22,9 +22,17 @@ SHARED_CHUNKS = 8
 class Note:
     """The last value of something that is not part of the history: a read mark, a typing sign."""
 
-    __slots__ = ("expires", "frame", "not_for", "rank", "version")
+    __slots__ = ("expires", "frame", "not_for", "only_for", "rank", "version")
 
-    def __init__(self, version: int, frame: bytes, rank: int, expires: float, not_for: str) -> None:
+    def __init__(
+        self,
+        version: int,
+        frame: bytes,
+        rank: int,
+        expires: float,
+        not_for: str,
+        only_for: str,
+    ) -> None:
         self.version = version
         self.rank = rank
         self.frame = frame
@@ -32,13 +40,16 @@ class Note:
         """Loop time after which it is not worth sending."""
         self.not_for = not_for
         """The user who does not get it; empty when all do."""
+        self.only_for = only_for
+        """The user who alone gets it; empty when all do."""
 
 
 class Ring:
     """The events ``first`` to ``head`` of a channel, without a gap, and the channel's last values.
 
     Frames are ready to be joined into a reply. ``known`` is the highest number that is known to be
-    stored: where it is greater than ``head``, the events between are yet to be fetched.
+    stored: where it is greater than ``head``, the events between are yet to be fetched. ``change`` and
+    ``known_change`` are the same for changes, which become notes.
     """
 
     __slots__ = (
@@ -46,6 +57,7 @@ class Ring:
         "_ends",
         "_frames",
         "_start",
+        "change",
         "channel_id",
         "epoch",
         "first",
@@ -53,6 +65,7 @@ class Ring:
         "head",
         "idle",
         "known",
+        "known_change",
         "notes",
         "touched",
         "version",
@@ -66,6 +79,8 @@ class Ring:
         self.first = 1
         self.head = 0
         self.known = 0
+        self.change = 0
+        self.known_change = 0
         self.version = 0
         """Counts the notes, so that a subscriber can say which of them it has seen."""
         self.forgotten = 0
@@ -115,6 +130,18 @@ class Ring:
         if len(ends) > RING_EVENTS or ends[-1] - self._start > RING_BYTES:
             self._drop(max(1, len(ends) // 2))
 
+    def replace(self, seq: int, frame: bytes) -> None:
+        """Puts another frame in the place of an event that is still here: it has changed."""
+        index = seq - self.first
+        if not 0 <= index < len(self._frames):
+            return
+        grown = len(frame) - len(self._frames[index])
+        self._frames[index] = frame
+        if grown:
+            ends = self._ends
+            ends[index:] = [end + grown for end in ends[index:]]
+        self._chunks.clear()
+
     def _drop(self, count: int) -> None:
         """Drops the oldest ones, many at a time so that it costs nothing per event."""
         self._start = self._ends[count - 1]
@@ -145,21 +172,35 @@ class Ring:
         return shared
 
     def note(
-        self, kind: str, user_id: str, frame: bytes, *, rank: int, expires: float, not_for: str
+        self,
+        kind: str,
+        subject: str,
+        frame: bytes,
+        *,
+        rank: int,
+        expires: float,
+        not_for: str = "",
+        only_for: str = "",
     ) -> bool:
-        """Keeps the last value of one kind and user; False when a value of a higher rank is there."""
-        key = (kind, user_id)
+        """Keeps the last value of one kind and subject; False when one of a higher rank is there."""
+        key = (kind, subject)
         last = self.notes.get(key)
         if last is not None:
             if last.rank > rank:
                 return False
             del self.notes[key]
         self.version += 1
-        self.notes[key] = Note(self.version, frame, rank, expires, not_for)
+        self.notes[key] = Note(self.version, frame, rank, expires, not_for, only_for)
         if len(self.notes) > NOTES:
             oldest = next(iter(self.notes))
             self.forgotten = self.notes.pop(oldest).version
         return True
+
+    def forget_notes(self) -> None:
+        """Has all subscribers take from the database what notes would have told them."""
+        self.version += 1
+        self.forgotten = self.version
+        self.notes.clear()
 
     def notes_after(self, version: int, user_id: str, now: float) -> list[bytes]:
         """The frames of the notes that came after ``version``, oldest first."""
@@ -167,7 +208,9 @@ class Ring:
         for note in reversed(self.notes.values()):
             if note.version <= version:
                 break
-            if note.expires > now and note.not_for != user_id:
+            if note.expires <= now or note.not_for == user_id:
+                continue
+            if not note.only_for or note.only_for == user_id:
                 frames.append(note.frame)
         frames.reverse()
         return frames

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from server.chat.errors import ChannelNotFound, CursorAhead, TextNotStorable, TooManyChannels
+from server.chat.subscriber import Place
 
 STREAM_CHANNELS = 500
 """Channels that one stream carries: their positions fit into a resume token of 16,384 characters."""
@@ -20,6 +21,7 @@ class Standing(NamedTuple):
     last_seq: int
     history_start_seq: int
     joined_seq: int
+    last_change: int
 
 
 class Cursor(NamedTuple):
@@ -27,6 +29,8 @@ class Cursor(NamedTuple):
 
     epoch: int
     seq: int
+    change: int | None = None
+    """The last change that was seen; ``None`` stands for the present one."""
 
 
 class Wish(NamedTuple):
@@ -47,6 +51,8 @@ class Resumed(NamedTuple):
 
     positions: Mapping[str, Cursor]
     follows: bool
+    made: int = 0
+    """When the token was made, in seconds since 1970; 0 when that is not known."""
 
 
 class Start(NamedTuple):
@@ -54,8 +60,22 @@ class Start(NamedTuple):
 
     standing: Standing
     after: int
+    change: int
+    """The last change that the reader has seen."""
     missed: Cursor | None = None
     """The cursor that was asked for, when not all after it is there and the reader has to be told."""
+
+    def place(self) -> Place:
+        """As the hub takes it."""
+        standing = self.standing
+        return Place(
+            standing.epoch,
+            standing.last_seq,
+            self.after + 1,
+            standing.last_change,
+            self.change,
+            None if self.missed is None else (self.missed.epoch, self.missed.seq),
+        )
 
 
 def direct_key(user_id: str, other_id: str) -> str:
@@ -93,15 +113,17 @@ def _start(wish: Wish, resumed: Resumed | None, standing: Standing) -> Start:
         cursor = resumed.positions.get(standing.channel_id)
         if cursor is None and resumed.follows:
             cursor = Cursor(standing.epoch, standing.joined_seq)
+    last_change = standing.last_change
     if cursor is None:
-        return Start(standing, standing.last_seq)
+        return Start(standing, standing.last_seq, last_change)
     if cursor.epoch not in (0, standing.epoch):
-        return Start(standing, standing.last_seq, missed=cursor)
+        return Start(standing, standing.last_seq, last_change, missed=cursor)
     if cursor.seq > standing.last_seq:
         raise CursorAhead(field=field, channel_id=standing.channel_id, last_seq=standing.last_seq)
+    change = last_change if cursor.change is None else min(cursor.change, last_change)
     if cursor.seq < standing.history_start_seq:
-        return Start(standing, standing.history_start_seq, missed=cursor)
-    return Start(standing, max(0, cursor.seq))
+        return Start(standing, standing.history_start_seq, change, missed=cursor)
+    return Start(standing, max(0, cursor.seq), change)
 
 
 def retry_delay(reason: str) -> float:

@@ -3,17 +3,21 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from server.chat.errors import TooManyChannels
-from server.chat.history import HistoryReader
+from server.chat.history import HistoryReader, Mark
 from server.chat.hub import Hub
 from server.chat.ports import Closing, StreamCall
 from server.chat.resume import ResumeTokens
-from server.chat.ring import REPLY_BYTES
+from server.chat.ring import REPLY_BYTES, Ring
 from server.chat.rules import STREAM_CHANNELS, Standing, Start, Wish, retry_delay, starts
+from server.chat.subscriber import Position
 from server.core.unit import Unit
+
+CHANGES_AT_ONCE = 16
+"""Changes that are read and written at once; with the largest messages they make some 400 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +26,12 @@ class StreamEncoder:
 
     gap: Callable[[str, int, int], bytes]
     """Channel, epoch, first number → frame."""
-    read: Callable[[str, int, str, int], bytes]
+    read: Callable[[str, int, str, int, int], bytes]
+    """Channel, epoch, user, number, from which number on it is marked as unread → frame."""
+    delivered: Callable[[str, int, str, int], bytes]
     """Channel, epoch, user, number → frame."""
+    ended: Callable[[str, int], bytes]
+    """Channel, epoch → frame that says that the reader is no member any more."""
     heartbeat: Callable[[str], bytes]
     """Resume token → control."""
     end: Callable[[str, str, float], bytes]
@@ -135,8 +143,8 @@ class EventStream:
                     yield control
                 if self._ended or not self.subscribed:
                     continue
-                if subscriber.joins:
-                    await self._join()
+                if endings := await self._memberships():
+                    yield endings
                 events = subscriber.take(encode.gap)
                 level = not subscriber.news and not subscriber.behind
                 if events:
@@ -145,8 +153,8 @@ class EventStream:
                     events = await self._page()
                     if events:
                         yield events
-                elif (level and not self._caught_up) or subscriber.marks_due:
-                    for reply in await self._marks():
+                elif level and (subscriber.marks_due or not self._caught_up):
+                    async for reply in self._catch_up():
                         yield reply
         finally:
             closing.cancel()
@@ -180,24 +188,66 @@ class EventStream:
         subscriber = self._subscriber
         ring = next(iter(subscriber.behind))
         page = await self._shared.hub.page(ring, subscriber.positions[ring].next)
+        if ring not in subscriber.positions:
+            return b""  # The membership has ended meanwhile.
         return subscriber.take_page(ring, page, self._shared.encode.gap)
 
-    async def _marks(self) -> list[bytes]:
-        """The present read marks; and, the first time, the heartbeat that says: caught up."""
+    async def _memberships(self) -> bytes:
+        """Takes up the channels that the user has joined; the events that tell of those that ended."""
+        subscriber = self._subscriber
+        if subscriber.joins:
+            await self._join()
+        ended, subscriber.ended = subscriber.ended, []
+        encode = self._shared.encode.ended
+        return b"".join(encode(channel_id, epoch) for channel_id, epoch in ended)
+
+    async def _catch_up(self) -> AsyncIterator[bytes]:
+        """What has changed, the present read marks; and, the first time, the heartbeat that says: caught
+        up."""
         subscriber = self._subscriber
         if not self._caught_up and any(ring.known > ring.head for ring in subscriber.positions):
-            return []  # The hub fetches what is missing and flags this stream then.
+            return  # The hub fetches what is missing and flags this stream then.
         subscriber.marks_due = False
+        for ring, position in list(subscriber.positions.items()):
+            while position.owed and subscriber.positions.get(ring) is position:
+                events = await self._changes(ring, position)
+                if events:
+                    yield events
         channel_ids = [ring.channel_id for ring in subscriber.positions]
-        history, read = self._shared.history, self._shared.encode.read
+        history = self._shared.history
         marks = await self._call.run(
             lambda unit: history.read_marks(unit, channel_ids), write=False
         )
-        replies = list(_joined(read(*mark) for mark in marks))
+        for reply in _joined(self._mark_events(marks)):
+            yield reply
         if not self._caught_up:
             self._caught_up = True
-            replies.append(self._shared.encode.heartbeat(self._token()))
-        return replies
+            yield self._shared.encode.heartbeat(self._token())
+
+    async def _changes(self, ring: Ring, position: Position) -> bytes:
+        """The next changes of a channel that its notes do not tell of, from the database."""
+        epoch, reached = ring.epoch, ring.known_change
+        changes = await self._shared.history.changes(
+            ring.channel_id, epoch, position.change, CHANGES_AT_ONCE
+        )
+        if position.epoch != epoch:
+            position.owed = False  # The numbering has begun anew, of which a gap tells.
+            return b""
+        last = changes[-1].change if changes else 0
+        if len(changes) < CHANGES_AT_ONCE:
+            position.owed = False
+            last = max(last, reached)
+        position.change = max(position.change, last)
+        return b"".join(change.frame for change in changes)
+
+    def _mark_events(self, marks: Iterable[Mark]) -> Iterator[bytes]:
+        encode = self._shared.encode
+        for channel_id, epoch, user_id, read_seq, delivered_seq, unread_from in marks:
+            own = user_id == self._user_id
+            if read_seq or (own and unread_from):
+                yield encode.read(channel_id, epoch, user_id, read_seq, unread_from if own else 0)
+            if delivered_seq > read_seq:
+                yield encode.delivered(channel_id, epoch, user_id, delivered_seq)
 
     async def _join(self) -> None:
         """Attaches to the channels that the user has joined, from the joining on."""
@@ -211,20 +261,15 @@ class EventStream:
         new = [standing for standing in standings if standing.channel_id not in watched]
         if len(watched) + len(new) > STREAM_CHANNELS:
             raise TooManyChannels(field="channel_ids", limit=STREAM_CHANNELS)
-        await self._attach([Start(standing, standing.joined_seq) for standing in new])
+        await self._attach(
+            [Start(standing, standing.joined_seq, standing.last_change) for standing in new]
+        )
 
     async def _attach(self, plan: list[Start]) -> None:
         hub = self._shared.hub
-        for standing, after, missed in plan:
-            hub.attach(
-                self._subscriber,
-                standing.channel_id,
-                epoch=standing.epoch,
-                last_seq=standing.last_seq,
-                next_seq=after + 1,
-                missed=missed,
-            )
-        await hub.check([standing.channel_id for standing, _, _ in plan])
+        for start in plan:
+            hub.attach(self._subscriber, start.standing.channel_id, start.place())
+        await hub.check([start.standing.channel_id for start in plan])
 
     def _standings(self, wish: Wish) -> Callable[[Unit], list[Standing]]:
         """Reads those of the wished channels of which the caller is a member."""
@@ -236,7 +281,7 @@ class EventStream:
 
     def _token(self) -> str:
         positions = (
-            (ring.channel_id, *position.seen())
+            (ring.channel_id, *position.seen(), position.change)
             for ring, position in self._subscriber.positions.items()
         )
         return self._shared.tokens.make(self._user_id, positions, follows=self._follows)

@@ -21,13 +21,33 @@ class Page(NamedTuple):
     joined: bytes
 
 
+class Place(NamedTuple):
+    """From where a subscriber watches a channel that stands at ``last_seq`` and ``last_change``."""
+
+    epoch: int
+    last_seq: int
+    next_seq: int
+    last_change: int = 0
+    change: int = 0
+    """The last change that it has seen."""
+    missed: tuple[int, int] | None = None
+    """Epoch and number after which events are missing of which the reader is to be told."""
+
+
 class Position:
     """Where a subscriber stands in a channel."""
 
-    __slots__ = ("epoch", "missed", "next", "version")
+    __slots__ = ("change", "epoch", "missed", "next", "owed", "version")
 
     def __init__(
-        self, epoch: int, next_seq: int, version: int, missed: tuple[int, int] | None
+        self,
+        epoch: int,
+        next_seq: int,
+        version: int,
+        missed: tuple[int, int] | None,
+        change: int,
+        *,
+        owed: bool,
     ) -> None:
         self.epoch = epoch
         self.missed = missed
@@ -36,6 +56,10 @@ class Position:
         """The number of the next event it is to get."""
         self.version = version
         """The last note it has got."""
+        self.change = change
+        """The last change that it has got."""
+        self.owed = owed
+        """True when there are changes after that which no note tells of: they are to be read."""
 
     def seen(self) -> tuple[int, int]:
         """Epoch and number after which a new stream has to go on."""
@@ -54,6 +78,7 @@ class Subscriber:
         "_waiter",
         "behind",
         "deferred",
+        "ended",
         "hot_until",
         "joins",
         "marks_due",
@@ -73,8 +98,10 @@ class Subscriber:
         """Rings of which the next event is not in memory any more."""
         self.joins: list[str] = []
         """Channels that the user joined meanwhile."""
+        self.ended: list[tuple[str, int]] = []
+        """Channels, with their epochs, of which the user ceased to be a member meanwhile."""
         self.marks_due = False
-        """True when read marks were dropped before it got them."""
+        """True when read marks or changes were dropped before it got them."""
         self.signalled = False
         """True when the stream has something else to do than to write events."""
         self.hot_until = 0.0
@@ -82,11 +109,22 @@ class Subscriber:
         self.deferred = False
         self._waiter: asyncio.Future[None] | None = None
 
-    def attach(self, ring: Ring, epoch: int, next_seq: int, missed: tuple[int, int] | None) -> None:
+    def attach(self, ring: Ring, place: Place) -> None:
         """Takes a place in a ring; it is looked at when the stream comes round."""
-        self.positions[ring] = Position(epoch, next_seq, ring.version, missed)
+        epoch, _, next_seq, last_change, change, missed = place
+        owed = change < max(last_change, ring.change)
+        self.positions[ring] = Position(epoch, next_seq, ring.version, missed, change, owed=owed)
+        self.marks_due = self.marks_due or owed
         self.news[ring] = None
         ring.watchers += 1
+
+    def detach(self, ring: Ring) -> None:
+        """Gives a place up."""
+        del self.positions[ring]
+        self.news.pop(ring, None)
+        self.behind.pop(ring, None)
+        ring.idle.discard(self)
+        ring.watchers -= 1
 
     def flag(self, ring: Ring) -> None:
         """The ring has news: wakes the stream, or has it woken by the next tick if it wrote just now."""
@@ -140,6 +178,7 @@ class Subscriber:
                 position.missed = position.missed or position.seen()
                 position.epoch = ring.epoch
                 position.next = ring.head + 1
+                position.change, position.owed = ring.change, False
             if position.missed is not None:
                 position.missed = None
                 part = gap(ring.channel_id, ring.epoch, position.next)
@@ -185,7 +224,9 @@ class Subscriber:
         if position.version == ring.version:
             return b""
         if position.version < ring.forgotten:
-            self.marks_due = True
+            position.owed = self.marks_due = True
+        if not position.owed:
+            position.change = max(position.change, ring.change)
         frames = ring.notes_after(position.version, self.user_id, self._hub.now())
         position.version = ring.version
         return b"".join(frames)

@@ -1,18 +1,20 @@
 """Puts the chat together."""
 
 from dataclasses import dataclass
+from typing import get_args
 
 from greenroom.chat.v1 import channel_service_pb2, event_service_pb2, message_service_pb2
-from server.chat import convert
-from server.chat.events import MemberJoined, ReadMarked
+from server.chat.convert import messages, streams
 from server.chat.history import HistoryReader
 from server.chat.hub import Hub
 from server.chat.lane import Lane
-from server.chat.ports import Directory
-from server.chat.relay import Relay
+from server.chat.ports import Directory, EmptyShelf, MediaShelf
+from server.chat.relay import Committed, Relay
 from server.chat.resume import ResumeTokens
 from server.chat.sending import BatchWriter
-from server.chat.servicer import ChannelServicer, EventServicer, MessageServicer
+from server.chat.servicers.channels import ChannelServicer
+from server.chat.servicers.events import EventServicer
+from server.chat.servicers.messages import MessageServicer
 from server.chat.statements import statements_for
 from server.chat.stream import Streams
 from server.chat.typing_sign import TypingSigns
@@ -43,21 +45,22 @@ class ChatModule:
         await self.hub.close()
 
 
-def build(parts: Parts, *, directory: Directory) -> ChatModule:
+def build(parts: Parts, *, directory: Directory, shelf: MediaShelf | None = None) -> ChatModule:
     """The chat on the parts of one server process."""
     database, clock = parts.database, parts.clock
+    shelf = shelf or EmptyShelf()
     statements = statements_for(database.kind)
     history = HistoryReader(
         database,
         statements,
-        encode_message=convert.message_to_bytes,
-        encode_event=convert.message_event,
+        encode_message=messages.message_to_bytes,
+        events=streams.EVENTS,
     )
     hub = Hub(history)
-    relay = Relay(hub, parts.bus, convert.FRAMES)
+    relay = Relay(hub, parts.bus, streams.FRAMES)
     writer = BatchWriter(
         statements,
-        encode=convert.message_to_bytes,
+        encode=messages.message_to_bytes,
         new_id=new_id,
         now=lambda: microseconds(clock.now()),
     )
@@ -68,15 +71,16 @@ def build(parts: Parts, *, directory: Directory) -> ChatModule:
         deliver=relay.sent,
     )
     typing_signs = TypingSigns(history, clock, relay.typing)
-    streams = Streams(
+    tokens = ResumeTokens(parts.keyring, lambda: int(clock.now().timestamp()))
+    event_streams = Streams(
         hub,
         history,
-        ResumeTokens(parts.keyring),
-        convert.STREAM,
+        tokens,
+        streams.STREAM,
         parts.settings.stream_heartbeat_seconds,
     )
-    parts.events.subscribe(MemberJoined, relay.from_unit)
-    parts.events.subscribe(ReadMarked, relay.from_unit)
+    for kind in get_args(Committed):
+        parts.events.subscribe(kind, relay.from_unit)
     return ChatModule(
         services=[
             Service(
@@ -85,11 +89,11 @@ def build(parts: Parts, *, directory: Directory) -> ChatModule:
             ),
             Service(
                 message_service_pb2.DESCRIPTOR.services_by_name["MessageService"],
-                MessageServicer(lane, history, parts.pages),
+                MessageServicer(lane, history, parts.pages, shelf),
             ),
             Service(
                 event_service_pb2.DESCRIPTOR.services_by_name["EventService"],
-                EventServicer(streams, lane, typing_signs),
+                EventServicer(event_streams, lane, typing_signs, shelf),
             ),
         ],
         lane=lane,

@@ -5,9 +5,12 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+from server.edge.tether import NOT_ROOT
 
 KEPT_LINES = 20
 """Last lines of a process that are shown when it ends unexpectedly."""
@@ -16,42 +19,58 @@ _TETHER = Path(__file__).with_name("tether.py")
 _LONGEST_LINE = 1 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a process of the group runs."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    last_signal: signal.Signals = signal.SIGTERM
+    """Asks it to end in good order."""
+    quiet: bool = False
+    """Its lines are kept for the day it falls, and not handed on."""
+    not_root: bool = False
+    """It refuses to be root."""
+
+
+def tethered(program: Program) -> list[str]:
+    """The command that runs a program on a tether to this process."""
+    start = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid())]
+    return [*start, *([NOT_ROOT] if program.not_root else []), *program.command]
+
+
 class Child:
     """A process in a session of its own, so that Ctrl-C in the terminal does not reach it."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
-        self.name = name
+    def __init__(self, program: Program, process: asyncio.subprocess.Process) -> None:
+        self.program = program
+        self.began = asyncio.get_running_loop().time()
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._process = process
         self._reading: asyncio.Task[None] | None = None
         self._ended = asyncio.ensure_future(self._wait())
 
     @classmethod
-    async def start(
-        cls,
-        name: str,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        say: Callable[[str, str], None],
-    ) -> "Child":
-        """Starts ``command``; each line it writes goes to ``say(name, line)``."""
+    async def start(cls, program: Program, say: Callable[[str, str], None]) -> "Child":
+        """Starts a program; each line it writes goes to ``say(name, line)``."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            "-S",
-            str(_TETHER),
-            str(os.getpid()),
-            *command,
+            *tethered(program),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env=environment,
+            env=program.environment,
             start_new_session=True,
             limit=_LONGEST_LINE,
         )
-        child = cls(name, process)
+        child = cls(program, process)
         child._reading = asyncio.ensure_future(child._read(say))
         return child
+
+    @property
+    def name(self) -> str:
+        """The program's."""
+        return self.program.name
 
     @property
     def is_running(self) -> bool:
@@ -69,8 +88,8 @@ class Child:
                 os.killpg(self._process.pid, number)
 
     async def stop(self, seconds: float) -> bool:
-        """SIGTERM, and SIGKILL after ``seconds``; False when that was needed."""
-        self.signal(signal.SIGTERM)
+        """Its last signal, and SIGKILL after ``seconds``; False when that was needed."""
+        self.signal(self.program.last_signal)
         try:
             await asyncio.wait_for(self.ended(), seconds)
         except TimeoutError:
@@ -102,4 +121,5 @@ class Child:
                 return
             text = line.decode("utf-8", "replace").rstrip()
             self.lines.append(text)
-            say(self.name, text)
+            if not self.program.quiet:
+                say(self.name, text)

@@ -6,13 +6,16 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from server.core.config import Settings
 
 LOCK_NAME = "up.lock"
 """File in the state folder that is locked while a group runs; it holds the supervisor's pid."""
+
+
+_LAST_PORT = 65535
 
 
 class NotReady(Exception):
@@ -52,30 +55,50 @@ def make_folders(settings: Settings) -> None:
             raise NotReady(f"{name}: cannot make {folder}: {error.strerror}.") from None
 
 
-def claim_ports(settings: Settings) -> Settings:
-    """The settings with a free port for each one that is 0; ``NotReady`` when a port is taken."""
-    places = {
-        "HTTP_PORT": (settings.http_host, settings.http_port),
-        "GRPC_PORT": (settings.grpc_host, settings.grpc_port),
-        "METRICS_PORT": (settings.metrics_host, settings.metrics_port),
-    }
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Those of one server."""
+
+    grpc: int
+    metrics: int
+
+
+def claim_ports(settings: Settings, workers: int = 1) -> tuple[Settings, list[Ports]]:
+    """The settings with a free port for each one that is 0, and the ports of each server: the second
+    one's follow those that are set. ``NotReady`` when a port is taken."""
+    places = {("HTTP_PORT", 0): (settings.http_host, settings.http_port)}
+    for number in range(workers):
+        places["GRPC_PORT", number] = settings.grpc_host, _nth(settings.grpc_port, number)
+        places["METRICS_PORT", number] = settings.metrics_host, _nth(settings.metrics_port, number)
     if settings.envoy_admin_port:
-        places["ENVOY_ADMIN_PORT"] = ("127.0.0.1", settings.envoy_admin_port)
-    ports: dict[str, int] = {}
+        places["ENVOY_ADMIN_PORT", 0] = "127.0.0.1", settings.envoy_admin_port
+    ports: dict[tuple[str, int], int] = {}
     with ExitStack() as stack:
         # All are held until the last one is seen, so that two settings cannot share a port.
-        for name, (host, port) in places.items():
+        for (name, number), (host, port) in places.items():
             listening = stack.enter_context(_bound(name, host, port))
-            ports[name] = listening.getsockname()[1]
-    return replace(
+            ports[name, number] = listening.getsockname()[1]
+    claimed = [
+        Ports(ports["GRPC_PORT", number], ports["METRICS_PORT", number])
+        for number in range(workers)
+    ]
+    settings = replace(
         settings,
-        http_port=ports["HTTP_PORT"],
-        grpc_port=ports["GRPC_PORT"],
-        metrics_port=ports["METRICS_PORT"],
+        http_port=ports["HTTP_PORT", 0],
+        grpc_port=claimed[0].grpc,
+        metrics_port=claimed[0].metrics,
     )
+    return settings, claimed
+
+
+def _nth(first: int, number: int) -> int:
+    """The port of a further server; any that is free stays any that is free."""
+    return first + number if first else 0
 
 
 def _bound(name: str, host: str, port: int) -> socket.socket:
+    if port > _LAST_PORT:
+        raise NotReady(f"{name}: there is no port {port} for another worker: set it lower.")
     try:
         family, kind, _, _, address = socket.getaddrinfo(
             "127.0.0.1" if host == "localhost" else host, port, type=socket.SOCK_STREAM

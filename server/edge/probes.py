@@ -16,10 +16,11 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float) -> Non
 
 async def server_is_serving(host: str, port: int) -> bool:
     """True when the gRPC server says SERVING."""
-    return await _accepts(host, port) and await asyncio.to_thread(_says_serving, host, port)
+    return await accepts(host, port) and await asyncio.to_thread(_says_serving, host, port)
 
 
-async def _accepts(host: str, port: int) -> bool:
+async def accepts(host: str, port: int) -> bool:
+    """True when somebody listens there."""
     try:
         _reader, writer = await asyncio.open_connection(host, port)
     except OSError:

@@ -1,6 +1,7 @@
 """Envoy's effective configuration: ``envoy.yaml`` with what the settings say otherwise."""
 
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,9 +22,10 @@ _LARGEST_WINDOW = 2**31 - 1
 _PERMITTED_STREAMS = _LARGEST_WINDOW // _STREAM_WINDOW
 
 
-def render_envoy(settings: Settings) -> str:
+def render_envoy(settings: Settings, grpc_ports: Sequence[int] = ()) -> str:
     """The configuration as YAML, to be written to a file for ``envoy --config-path``.
 
+    ``grpc_ports`` are those of the servers on GRPC_HOST where there are several: GRPC_PORT else.
     ``SettingsError`` when a setting cannot be said in it.
     """
     config: dict[str, Any] = yaml.load(TEMPLATE.read_text(encoding="utf-8"), _Loader)  # noqa: S506
@@ -37,7 +39,7 @@ def render_envoy(settings: Settings) -> str:
     _set_descriptors(connections)
     _set_limits(config, settings)
     for cluster in config["static_resources"]["clusters"]:
-        _set_upstream(cluster, settings.grpc_host, settings.grpc_port)
+        _set_upstream(cluster, settings.grpc_host, grpc_ports or [settings.grpc_port])
     if settings.envoy_admin_port:
         config["admin"] = {"address": _socket("127.0.0.1", settings.envoy_admin_port)}
     return str(yaml.dump(config, Dumper=_Dumper, sort_keys=False, width=120))
@@ -148,7 +150,7 @@ def _set_limits(config: dict[str, Any], settings: Settings) -> None:
             limit["max_active_downstream_connections"] = max(given, most)
 
 
-def _set_upstream(cluster: dict[str, Any], host: str, port: int) -> None:
+def _set_upstream(cluster: dict[str, Any], host: str, ports: Sequence[int]) -> None:
     """An address is taken as it is; a name is resolved, and every address it has is a server."""
     host = reachable_host(host)
     try:
@@ -165,5 +167,5 @@ def _set_upstream(cluster: dict[str, Any], host: str, port: int) -> None:
         }
     else:
         host = str(address)
-    endpoint = {"endpoint": {"address": _socket(host, port)}}
-    cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": [endpoint]}]
+    endpoints = [{"endpoint": {"address": _socket(host, port)}} for port in ports]
+    cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": endpoints}]

@@ -153,9 +153,7 @@ def _services(methods: list[Method]) -> list[str]:
 
 def _streams(methods: list[Method]) -> list[str]:
     quiet = load_settings({}).stream_heartbeat_seconds + HEARTBEAT_MARGIN_SECONDS
-    action = (
-        f"route: {{cluster: streams, timeout: 0s, idle_timeout: {quiet:g}s, retry_policy: {{}}}}"
-    )
+    action = f"route: {{cluster: streams, timeout: 0s, idle_timeout: {quiet:g}s}}"
     return [
         line
         for method in methods

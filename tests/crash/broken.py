@@ -36,7 +36,7 @@ def doubles() -> None:
     take, write = sending._Batch.take, sending.BatchWriter.write
 
     def careless(self: Any, command: Any, is_member: bool, stored: Sequence[Any]) -> Any:
-        return take(self, command, is_member, (None,) * 5)
+        return take(self, command, is_member, (None,) * len(stored))
 
     def slow(self: Any, connection: Any, commands: Sequence[Any]) -> Any:
         outcomes = write(self, connection, commands)
@@ -71,7 +71,7 @@ def forgetful() -> None:
     from server.chat import rules
 
     def start(_wish: Any, _resumed: Any, standing: Any) -> Any:
-        return rules.Start(standing, standing.last_seq)
+        return rules.Start(standing, standing.last_seq, standing.last_change)
 
     rules._start = start
 

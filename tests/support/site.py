@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,15 +87,16 @@ class Person:
 class Site:
     """A running group, seen from outside."""
 
-    def __init__(self, environ: dict[str, str], folder: Path) -> None:
+    def __init__(self, environ: dict[str, str], folder: Path, *, workers: int = 1) -> None:
         self.environ = environ
         self.state_dir = Path(environ["STATE_DIR"])
         scheme = "https" if environ.get("TLS_CERT_FILE") else "http"
         self.address = f"127.0.0.1:{environ['HTTP_PORT']}"
         self.url = f"{scheme}://{self.address}"
         self.lines: list[str] = []
+        several = ["--workers", str(workers)] if workers > 1 else []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "server", "up"],
+            [sys.executable, "-m", "server", "up", *several],
             cwd=folder,
             env=environ,
             stdin=subprocess.DEVNULL,
@@ -127,10 +128,18 @@ class Site:
 
     def child(self, name: str) -> psutil.Process:
         """One of its processes: ``serve`` or ``envoy``."""
-        for process in psutil.Process(self.process.pid).children(recursive=True):
-            if any(Path(word).name == name for word in process.cmdline()):
-                return process
-        raise AssertionError(f"no {name} among the children")
+        found = self.children(name)
+        assert found, f"no {name} among the children"
+        return found[0]
+
+    def children(self, name: str) -> list[psutil.Process]:
+        """Those of its processes that run a program or a command of this name."""
+        found = []
+        for process in psutil.Process(self.process.pid).children():
+            with suppress(psutil.Error):  # It may end at this moment.
+                if any(Path(word).name == name for word in process.cmdline()):
+                    found.append(process)
+        return found
 
     def interrupt(self) -> None:
         """What Ctrl-C does."""
@@ -206,9 +215,9 @@ class Site:
 
 
 @contextmanager
-def running(folder: Path, **settings: object) -> Iterator[Site]:
+def running(folder: Path, *, workers: int = 1, **settings: object) -> Iterator[Site]:
     """A group that is up, in a folder of its own; left behind is nothing, whatever happens."""
-    site = Site(environment(folder / "state", **settings), folder)
+    site = Site(environment(folder / "state", **settings), folder, workers=workers)
     try:
         site.wait_until_up()
         yield site
@@ -216,10 +225,10 @@ def running(folder: Path, **settings: object) -> Iterator[Site]:
         site.kill()
 
 
-def refused(folder: Path, environ: dict[str, str]) -> tuple[int, str]:
+def refused(folder: Path, environ: dict[str, str], *arguments: str) -> tuple[int, str]:
     """Runs a group that is not expected to come up: its exit status and all it says."""
     done = subprocess.run(
-        [sys.executable, "-m", "server", "up"],
+        [sys.executable, "-m", "server", "up", *arguments],
         cwd=folder,
         env=environ,
         capture_output=True,

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from server.auth.models import User
-from server.chat import convert
+from server.chat.convert import messages, streams
 from server.chat.history import HistoryReader
 from server.chat.models import Channel, Member
 from server.chat.rules import direct_key
@@ -29,15 +29,15 @@ class Store:
         self.statements = statements_for(database.kind)
         self.writer = BatchWriter(
             self.statements,
-            encode=convert.message_to_bytes,
+            encode=messages.message_to_bytes,
             new_id=new_id,
             now=lambda: microseconds(self.clock.now()),
         )
         self.history = HistoryReader(
             database,
             self.statements,
-            encode_message=convert.message_to_bytes,
-            encode_event=convert.message_event,
+            encode_message=messages.message_to_bytes,
+            events=streams.EVENTS,
         )
         self.ann, self.bob = new_id(), new_id()
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from greenroom.chat.v1 import event_service_pb2
-from server.chat import convert
+from server.chat.convert.streams import FRAMES, STREAM
 from server.chat.events import MemberJoined, ReadMarked, TypingStarted
 from server.chat.hub import Hub
 from server.chat.relay import Relay
-from server.chat.subscriber import Subscriber
+from server.chat.subscriber import Place, Subscriber
 from tests.rpc.chat.store import Store, sent, store_on
 
 
@@ -50,7 +50,7 @@ class Process:
     def __init__(self, store: Store, bus: SharedBus) -> None:
         self.store = store
         self.hub = Hub(store.history)
-        self.relay = Relay(self.hub, bus, convert.FRAMES)
+        self.relay = Relay(self.hub, bus, FRAMES)
         self.relay.start()
 
     def send(self, channel: str, count: int = 1) -> None:
@@ -61,7 +61,7 @@ class Process:
     def watch(self, user_id: str, channel: str) -> Subscriber:
         """A subscriber of an empty channel."""
         subscriber = self.hub.subscribe(user_id)
-        self.hub.attach(subscriber, channel, epoch=1, last_seq=0, next_seq=1)
+        self.hub.attach(subscriber, channel, Place(1, 0, 1))
         return subscriber
 
     async def stop(self) -> None:
@@ -82,7 +82,7 @@ class Reader:
             while len(self.events) < count:
                 await self.subscriber.ready()
                 assert not self.subscriber.behind
-                taken = self.subscriber.take(convert.STREAM.gap)
+                taken = self.subscriber.take(STREAM.gap)
                 reply = event_service_pb2.WatchEventsResponse.FromString(taken)
                 for event in reply.events:
                     kind = event.WhichOneof("payload") or ""

@@ -159,7 +159,7 @@ async def test_bad_fields_are_named(room: Room) -> None:
     for wish, field in (
         ({"channel_ids": ["x"]}, "channel_ids[0]"),
         ({"cursors": [cursor]}, "cursors[0].seq"),
-        ({"resume_token": "x" * 16385}, "resume_token"),
+        ({"resume_token": "x" * 20481}, "resume_token"),
     ):
         error = await refusal(
             room, StatusCode.INVALID_ARGUMENT, "WIRE_ERROR_REASON_INVALID_FIELD", **wish

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from server.chat.changes import Change
 from server.chat.hub import Hub
-from server.chat.subscriber import Subscriber
+from server.chat.subscriber import Place, Subscriber
 
 
 class ManualTimers:
@@ -50,7 +51,11 @@ class MemoryHistory:
         self.channels: dict[str, tuple[int, int]] = {}
         self.start: dict[str, int] = {}
         self.members: list[tuple[str, str]] = []
+        self.departures: list[tuple[str, str]] = []
+        self.changed: dict[str, dict[int, int]] = {}
+        """The number of the last change of each message that was changed."""
         self.reads = 0
+        self.change_reads = 0
         self.error: Exception | None = None
         self.gate: asyncio.Event | None = None
 
@@ -59,10 +64,42 @@ class MemoryHistory:
         self.channels[channel] = (epoch, head + count)
         return head + count
 
-    async def heads(self, channel_ids: list[str]) -> list[tuple[str, int, int]]:
+    def edit(self, channel: str, seq: int) -> int:
+        """Changes a message; the number of the change."""
+        texts = self.changed.setdefault(channel, {})
+        texts[seq] = change = self.last_change(channel) + 1
+        return change
+
+    def last_change(self, channel: str) -> int:
+        return max(self.changed.get(channel, {}).values(), default=0)
+
+    async def heads(self, channel_ids: list[str]) -> list[tuple[str, int, int, int]]:
         if self.error is not None:
             raise self.error
-        return [(key, *self.channels[key]) for key in channel_ids if key in self.channels]
+        return [
+            (key, *self.channels[key], self.last_change(key))
+            for key in channel_ids
+            if key in self.channels
+        ]
+
+    async def changes(self, channel_id: str, epoch: int, after: int, limit: int) -> list[Change]:
+        self.change_reads += 1
+        if self.error is not None:
+            raise self.error
+        found = sorted(
+            (change, seq) for seq, change in self.changed[channel_id].items() if change > after
+        )
+        return [
+            Change(
+                change,
+                "message",
+                str(seq),
+                f"{channel_id}{seq}={change};".encode(),
+                seq,
+                f"{channel_id}{seq}*{change};".encode(),
+            )
+            for change, seq in found[:limit]
+        ]
 
     async def frames(
         self, channel_id: str, epoch: int, after: int, limit: int
@@ -79,6 +116,9 @@ class MemoryHistory:
 
     async def recent_members(self) -> list[tuple[str, str]]:
         return self.members
+
+    async def recent_departures(self) -> list[tuple[str, str]]:
+        return self.departures
 
 
 def frame_of(channel: str, seq: int) -> bytes:
@@ -97,17 +137,21 @@ class Bench:
         self.history = MemoryHistory()
         self.hub = Hub(self.history, self.timers)
 
-    def watch(self, user: str, channel: str, after: int | None = None) -> Subscriber:
-        """A subscriber of a channel, from the head on or after a number."""
+    def watch(
+        self, user: str, channel: str, after: int | None = None, change: int | None = None
+    ) -> Subscriber:
+        """A subscriber of a channel, from the head on or after a number and a change."""
         epoch, head = self.history.channels.setdefault(channel, (1, 0))
         subscriber = self.hub.subscribe(user)
-        self.hub.attach(
-            subscriber,
-            channel,
-            epoch=epoch,
-            last_seq=head,
-            next_seq=(head if after is None else after) + 1,
+        last = self.history.last_change(channel)
+        place = Place(
+            epoch,
+            head,
+            (head if after is None else after) + 1,
+            last,
+            last if change is None else change,
         )
+        self.hub.attach(subscriber, channel, place)
         return subscriber
 
     def send(self, channel: str, sender: str = "s") -> int:

@@ -6,6 +6,7 @@ import random
 from server.chat.hub import COALESCE_SECONDS, FILL_EVENTS, MOST_COALESCE_SECONDS, REST_SECONDS
 from server.chat.page_cache import PAGE_EVENTS
 from server.chat.ring import RING_EVENTS
+from server.chat.subscriber import Place
 from server.core.errors import Unavailable
 from tests.unit.chat.conftest import Bench, frame_of
 
@@ -176,7 +177,7 @@ async def test_history_that_is_pruned_meanwhile_is_a_gap(bench: Bench) -> None:
 async def test_one_long_history_does_not_hold_other_channels_up(bench: Bench) -> None:
     bench.history.put("a", PAGE_EVENTS * 2)
     subscriber = bench.watch("u", "a", after=0)
-    bench.hub.attach(subscriber, "b", epoch=1, last_seq=0, next_seq=1)
+    bench.hub.attach(subscriber, "b", Place(1, 0, 1))
     bench.history.channels["b"] = (1, 0)
     bench.send("b")
     assert subscriber.take(lambda *_: b"") == frame_of("b", 1)

@@ -16,8 +16,8 @@ from server.chat.rules import (
     starts,
 )
 
-A = Standing("a", epoch=2, last_seq=10, history_start_seq=3, joined_seq=4)
-B = Standing("b", epoch=1, last_seq=7, history_start_seq=0, joined_seq=0)
+A = Standing("a", epoch=2, last_seq=10, history_start_seq=3, joined_seq=4, last_change=5)
+B = Standing("b", epoch=1, last_seq=7, history_start_seq=0, joined_seq=0, last_change=0)
 
 
 def test_direct_key_is_the_same_for_both() -> None:
@@ -44,12 +44,12 @@ def test_a_cursor_at_the_head_and_at_the_start_of_the_history_misses_nothing() -
 
 def test_a_cursor_before_the_history_misses_something() -> None:
     [start] = starts(Wish(cursors={"a": Cursor(2, 2)}), None, [A])
-    assert (start.after, start.missed) == (3, (2, 2))
+    assert (start.after, start.missed) == (3, Cursor(2, 2))
 
 
 def test_a_cursor_of_another_epoch_starts_live_and_misses_something() -> None:
     [start] = starts(Wish(cursors={"a": Cursor(1, 500)}), None, [A])
-    assert (start.after, start.missed) == (10, (1, 500))
+    assert (start.after, start.missed) == (10, Cursor(1, 500))
 
 
 def test_a_cursor_from_the_future_is_refused_with_its_field() -> None:

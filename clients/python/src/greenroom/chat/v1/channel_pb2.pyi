@@ -30,6 +30,12 @@ class _ChannelTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChannelTy
     """Not a kind; never sent."""
     CHANNEL_TYPE_DIRECT: _ChannelType.ValueType  # 1
     """The one conversation of two people."""
+    CHANNEL_TYPE_ORDER: _ChannelType.ValueType  # 2
+    """The conversation of those who take part in an order."""
+    CHANNEL_TYPE_GROUP: _ChannelType.ValueType  # 3
+    """A group that its admins look after."""
+    CHANNEL_TYPE_TICKET: _ChannelType.ValueType  # 4
+    """The conversation about a support ticket."""
 
 class ChannelType(_ChannelType, metaclass=_ChannelTypeEnumTypeWrapper):
     """What kind of conversation."""
@@ -38,11 +44,81 @@ CHANNEL_TYPE_UNSPECIFIED: ChannelType.ValueType  # 0
 """Not a kind; never sent."""
 CHANNEL_TYPE_DIRECT: ChannelType.ValueType  # 1
 """The one conversation of two people."""
+CHANNEL_TYPE_ORDER: ChannelType.ValueType  # 2
+"""The conversation of those who take part in an order."""
+CHANNEL_TYPE_GROUP: ChannelType.ValueType  # 3
+"""A group that its admins look after."""
+CHANNEL_TYPE_TICKET: ChannelType.ValueType  # 4
+"""The conversation about a support ticket."""
 Global___ChannelType: _TypeAlias = ChannelType  # noqa: Y015
+
+class _MemberRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MemberRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemberRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEMBER_ROLE_UNSPECIFIED: _MemberRole.ValueType  # 0
+    """Not a role; never sent."""
+    MEMBER_ROLE_MEMBER: _MemberRole.ValueType  # 1
+    """Reads and writes."""
+    MEMBER_ROLE_ADMIN: _MemberRole.ValueType  # 2
+    """Looks after a group: its members, its title, the messages of all."""
+
+class MemberRole(_MemberRole, metaclass=_MemberRoleEnumTypeWrapper):
+    """What a member may do in a channel."""
+
+MEMBER_ROLE_UNSPECIFIED: MemberRole.ValueType  # 0
+"""Not a role; never sent."""
+MEMBER_ROLE_MEMBER: MemberRole.ValueType  # 1
+"""Reads and writes."""
+MEMBER_ROLE_ADMIN: MemberRole.ValueType  # 2
+"""Looks after a group: its members, its title, the messages of all."""
+Global___MemberRole: _TypeAlias = MemberRole  # noqa: Y015
+
+class _MessageType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MessageTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessageType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MESSAGE_TYPE_UNSPECIFIED: _MessageType.ValueType  # 0
+    """Chosen by the server from the attachments."""
+    MESSAGE_TYPE_TEXT: _MessageType.ValueType  # 1
+    """Text."""
+    MESSAGE_TYPE_IMAGE: _MessageType.ValueType  # 2
+    """Pictures."""
+    MESSAGE_TYPE_VIDEO: _MessageType.ValueType  # 3
+    """Videos."""
+    MESSAGE_TYPE_AUDIO: _MessageType.ValueType  # 4
+    """Recorded sound."""
+    MESSAGE_TYPE_FILE: _MessageType.ValueType  # 5
+    """Files of any kind."""
+    MESSAGE_TYPE_SYSTEM: _MessageType.ValueType  # 6
+    """Word of the system, such as that an order was delivered. Nobody can send it."""
+
+class MessageType(_MessageType, metaclass=_MessageTypeEnumTypeWrapper):
+    """What a message holds."""
+
+MESSAGE_TYPE_UNSPECIFIED: MessageType.ValueType  # 0
+"""Chosen by the server from the attachments."""
+MESSAGE_TYPE_TEXT: MessageType.ValueType  # 1
+"""Text."""
+MESSAGE_TYPE_IMAGE: MessageType.ValueType  # 2
+"""Pictures."""
+MESSAGE_TYPE_VIDEO: MessageType.ValueType  # 3
+"""Videos."""
+MESSAGE_TYPE_AUDIO: MessageType.ValueType  # 4
+"""Recorded sound."""
+MESSAGE_TYPE_FILE: MessageType.ValueType  # 5
+"""Files of any kind."""
+MESSAGE_TYPE_SYSTEM: MessageType.ValueType  # 6
+"""Word of the system, such as that an order was delivered. Nobody can send it."""
+Global___MessageType: _TypeAlias = MessageType  # noqa: Y015
 
 @_typing.final
 class Channel(_message.Message):
-    """A conversation."""
+    """A conversation, as one of its members sees it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -53,6 +129,22 @@ class Channel(_message.Message):
     LAST_READ_SEQ_FIELD_NUMBER: _builtins.int
     MEMBER_IDS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    AVATAR_MEDIA_ID_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    TICKET_ID_FIELD_NUMBER: _builtins.int
+    LAST_CHANGE_FIELD_NUMBER: _builtins.int
+    MEMBER_COUNT_FIELD_NUMBER: _builtins.int
+    OWN_ROLE_FIELD_NUMBER: _builtins.int
+    MUTE_UNTIL_FIELD_NUMBER: _builtins.int
+    UNREAD_COUNT_FIELD_NUMBER: _builtins.int
+    UNREAD_FROM_SEQ_FIELD_NUMBER: _builtins.int
+    ARCHIVE_TIME_FIELD_NUMBER: _builtins.int
+    BLOCKED_FIELD_NUMBER: _builtins.int
+    LAST_MESSAGE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     type: Global___ChannelType.ValueType
@@ -63,13 +155,57 @@ class Channel(_message.Message):
     """Number of the newest message; 0 before the first."""
     last_read_seq: _builtins.int
     """The caller's read mark: messages up to here are read."""
+    title: _builtins.str
+    """Name of a group; empty in direct channels."""
+    description: _builtins.str
+    """What the group is for."""
+    avatar_media_id: _builtins.str
+    """Picture of the group."""
+    order_id: _builtins.str
+    """The order that the channel belongs to; set for ORDER only."""
+    ticket_id: _builtins.str
+    """The support ticket that the channel belongs to; set for TICKET only."""
+    last_change: _builtins.int
+    """Number of the newest change; see ChannelCursor."""
+    member_count: _builtins.int
+    """How many members there are."""
+    own_role: Global___MemberRole.ValueType
+    """The caller's role."""
+    unread_count: _builtins.int
+    """Messages of others after the caller's read mark, replies in threads included and deleted ones not; 1,000
+    stands for that many or more.
+    """
+    unread_from_seq: _builtins.int
+    """The number from which on the caller has marked messages as unread; 0 when they have not. Nobody else
+    sees it.
+    """
+    blocked: _builtins.bool
+    """True in a direct channel when one of the two has blocked the other: nobody can write to it."""
+    etag: _builtins.str
+    """Changes when title, description, picture, or the archiving of the channel change (AIP-154)."""
     @_builtins.property
     def member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids of the members (both, in a direct channel)."""
+        """Ids of the members, by id: both in a direct channel, the first 100 in others. ListMembers has them all."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the channel was made."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When the newest message came, or the channel was changed."""
+
+    @_builtins.property
+    def mute_until(self) -> _timestamp_pb2.Timestamp:
+        """The caller is not notified before this time; unset when they are."""
+
+    @_builtins.property
+    def archive_time(self) -> _timestamp_pb2.Timestamp:
+        """When the channel was archived; it can be read and not be written to. Unset while it is open."""
+
+    @_builtins.property
+    def last_message(self) -> Global___Message:
+        """The newest message that is not deleted."""
 
     def __init__(
         self,
@@ -81,10 +217,26 @@ class Channel(_message.Message):
         last_read_seq: _builtins.int = ...,
         member_ids: _abc.Iterable[_builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        title: _builtins.str = ...,
+        description: _builtins.str = ...,
+        avatar_media_id: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        ticket_id: _builtins.str = ...,
+        last_change: _builtins.int = ...,
+        member_count: _builtins.int = ...,
+        own_role: Global___MemberRole.ValueType = ...,
+        mute_until: _timestamp_pb2.Timestamp | None = ...,
+        unread_count: _builtins.int = ...,
+        unread_from_seq: _builtins.int = ...,
+        archive_time: _timestamp_pb2.Timestamp | None = ...,
+        blocked: _builtins.bool = ...,
+        last_message: Global___Message | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["archive_time", b"archive_time", "create_time", b"create_time", "last_message", b"last_message", "mute_until", b"mute_until", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "epoch", b"epoch", "id", b"id", "last_read_seq", b"last_read_seq", "last_seq", b"last_seq", "member_ids", b"member_ids", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_time", b"archive_time", "avatar_media_id", b"avatar_media_id", "blocked", b"blocked", "create_time", b"create_time", "description", b"description", "epoch", b"epoch", "etag", b"etag", "id", b"id", "last_change", b"last_change", "last_message", b"last_message", "last_read_seq", b"last_read_seq", "last_seq", b"last_seq", "member_count", b"member_count", "member_ids", b"member_ids", "mute_until", b"mute_until", "order_id", b"order_id", "own_role", b"own_role", "ticket_id", b"ticket_id", "title", b"title", "type", b"type", "unread_count", b"unread_count", "unread_from_seq", b"unread_from_seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -103,6 +255,16 @@ class Message(_message.Message):
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    REPLY_TO_ID_FIELD_NUMBER: _builtins.int
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    REPLY_COUNT_FIELD_NUMBER: _builtins.int
+    MENTIONED_USER_IDS_FIELD_NUMBER: _builtins.int
+    REACTIONS_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    EDIT_TIME_FIELD_NUMBER: _builtins.int
+    DELETE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     channel_id: _builtins.str
@@ -110,14 +272,48 @@ class Message(_message.Message):
     seq: _builtins.int
     """Number in the channel: 1, 2, 3, ... without a gap."""
     sender_id: _builtins.str
-    """Who sent it."""
+    """Who sent it; empty for messages of the system."""
     client_id: _builtins.str
     """The sender's own id of the message, as given to SendMessage."""
     text: _builtins.str
-    """The text."""
+    """The text; empty when there are attachments only, and when it was deleted."""
+    type: Global___MessageType.ValueType
+    """What it holds."""
+    reply_to_id: _builtins.str
+    """The message that this one answers; empty when none."""
+    thread_id: _builtins.str
+    """The message that began the thread of this one; empty when it is not an answer."""
+    reply_count: _builtins.int
+    """Answers in the thread that this message began, deleted ones included; as of when it was read, for new
+    answers are messages of their own.
+    """
+    change: _builtins.int
+    """Number of its newest change in the channel; 0 when it was never changed. Of two versions of a message the
+    one with the higher number is newer.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the server took it."""
+
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
+        """Files that belong to it."""
+
+    @_builtins.property
+    def mentioned_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Members who are mentioned."""
+
+    @_builtins.property
+    def reactions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reaction]:
+        """Reactions, oldest first."""
+
+    @_builtins.property
+    def edit_time(self) -> _timestamp_pb2.Timestamp:
+        """When its text was edited last; unset when never."""
+
+    @_builtins.property
+    def delete_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was deleted; only its place is left then."""
 
     def __init__(
         self,
@@ -129,41 +325,129 @@ class Message(_message.Message):
         client_id: _builtins.str = ...,
         text: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        type: Global___MessageType.ValueType = ...,
+        attachments: _abc.Iterable[Global___Attachment] | None = ...,
+        reply_to_id: _builtins.str = ...,
+        thread_id: _builtins.str = ...,
+        reply_count: _builtins.int = ...,
+        mentioned_user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        reactions: _abc.Iterable[Global___Reaction] | None = ...,
+        change: _builtins.int = ...,
+        edit_time: _timestamp_pb2.Timestamp | None = ...,
+        delete_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "edit_time", b"edit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_id", b"channel_id", "client_id", b"client_id", "create_time", b"create_time", "id", b"id", "sender_id", b"sender_id", "seq", b"seq", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "change", b"change", "channel_id", b"channel_id", "client_id", b"client_id", "create_time", b"create_time", "delete_time", b"delete_time", "edit_time", b"edit_time", "id", b"id", "mentioned_user_ids", b"mentioned_user_ids", "reactions", b"reactions", "reply_count", b"reply_count", "reply_to_id", b"reply_to_id", "sender_id", b"sender_id", "seq", b"seq", "text", b"text", "thread_id", b"thread_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Message: _TypeAlias = Message  # noqa: Y015
 
 @_typing.final
+class Attachment(_message.Message):
+    """A file that belongs to a message, as it was when the message was sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEDIA_ID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    media_id: _builtins.str
+    """The media asset."""
+    type: Global___MessageType.ValueType
+    """IMAGE, VIDEO, AUDIO or FILE."""
+    name: _builtins.str
+    """Name of the file."""
+    content_type: _builtins.str
+    """Media type (RFC 6838), such as `image/png`."""
+    size_bytes: _builtins.int
+    """Bytes."""
+    def __init__(
+        self,
+        *,
+        media_id: _builtins.str = ...,
+        type: Global___MessageType.ValueType = ...,
+        name: _builtins.str = ...,
+        content_type: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "media_id", b"media_id", "name", b"name", "size_bytes", b"size_bytes", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attachment: _TypeAlias = Attachment  # noqa: Y015
+
+@_typing.final
+class Reaction(_message.Message):
+    """One emoji under a message, and who chose it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMOJI_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    emoji: _builtins.str
+    """The emoji."""
+    count: _builtins.int
+    """How many chose it."""
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The first 100 of them, in the order in which they did."""
+
+    def __init__(
+        self,
+        *,
+        emoji: _builtins.str = ...,
+        count: _builtins.int = ...,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "emoji", b"emoji", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reaction: _TypeAlias = Reaction  # noqa: Y015
+
+@_typing.final
 class ChannelCursor(_message.Message):
-    """A position in a channel."""
+    """A position in a channel. Messages have numbers, and so have changes to what was there before: an edit, a
+    deletion, reactions, members, the title. Both count 1, 2, 3, ... by themselves.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANNEL_ID_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
     channel_id: _builtins.str
     """The channel."""
     epoch: _builtins.int
     """The channel's epoch when the position was taken; 0 stands for the present one."""
     seq: _builtins.int
     """The last number that was seen; 0 stands for none."""
+    change: _builtins.int
+    """The last change that was seen; when it is not set, changes before now are not told."""
     def __init__(
         self,
         *,
         channel_id: _builtins.str = ...,
         epoch: _builtins.int = ...,
         seq: _builtins.int = ...,
+        change: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_change", b"_change", "change", b"change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_id", b"channel_id", "epoch", b"epoch", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_change", b"_change", "change", b"change", "channel_id", b"channel_id", "epoch", b"epoch", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__change: _TypeAlias = _typing.Literal["change"]  # noqa: Y015
+    _WhichOneofArgType__change: _TypeAlias = _typing.Literal["_change", b"_change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__change) -> _WhichOneofReturnType__change | None: ...
 
 Global___ChannelCursor: _TypeAlias = ChannelCursor  # noqa: Y015

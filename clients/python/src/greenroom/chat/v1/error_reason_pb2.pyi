@@ -44,6 +44,40 @@ class _ChatErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChatE
     """INVALID_ARGUMENT: more channels than one stream carries; name those to watch."""
     CHAT_ERROR_REASON_ALREADY_SUBSCRIBED: _ChatErrorReason.ValueType  # 10
     """FAILED_PRECONDITION: the stream has its subscription; open another one for other channels."""
+    CHAT_ERROR_REASON_MESSAGE_NOT_FOUND: _ChatErrorReason.ValueType  # 11
+    """NOT_FOUND: no such message, or not in a channel of the caller's."""
+    CHAT_ERROR_REASON_MEMBER_NOT_FOUND: _ChatErrorReason.ValueType  # 12
+    """NOT_FOUND: that user is not a member of the channel."""
+    CHAT_ERROR_REASON_ROLE_FORBIDS: _ChatErrorReason.ValueType  # 13
+    """PERMISSION_DENIED: the caller's role in the channel does not permit it."""
+    CHAT_ERROR_REASON_NOT_A_GROUP: _ChatErrorReason.ValueType  # 14
+    """FAILED_PRECONDITION: only groups have this; members of other channels follow what the channel is for."""
+    CHAT_ERROR_REASON_CHANNEL_ARCHIVED: _ChatErrorReason.ValueType  # 15
+    """FAILED_PRECONDITION: the channel is archived."""
+    CHAT_ERROR_REASON_BLOCKED: _ChatErrorReason.ValueType  # 16
+    """FAILED_PRECONDITION: one of the two has blocked the other."""
+    CHAT_ERROR_REASON_MESSAGE_EMPTY: _ChatErrorReason.ValueType  # 17
+    """INVALID_ARGUMENT: a message needs a text or attachments."""
+    CHAT_ERROR_REASON_MEDIA_NOT_FOUND: _ChatErrorReason.ValueType  # 18
+    """INVALID_ARGUMENT: no such media asset, not the caller's, or not ready yet."""
+    CHAT_ERROR_REASON_REPLY_TO_NOT_FOUND: _ChatErrorReason.ValueType  # 19
+    """INVALID_ARGUMENT: the message that is to be answered is not in this channel, or was deleted."""
+    CHAT_ERROR_REASON_MENTION_NOT_MEMBER: _ChatErrorReason.ValueType  # 20
+    """INVALID_ARGUMENT: somebody is mentioned who is not a member of the channel."""
+    CHAT_ERROR_REASON_TYPE_MISMATCH: _ChatErrorReason.ValueType  # 21
+    """INVALID_ARGUMENT: the type does not fit the attachments."""
+    CHAT_ERROR_REASON_EDIT_WINDOW_OVER: _ChatErrorReason.ValueType  # 22
+    """FAILED_PRECONDITION: the time in which a message can be edited is over."""
+    CHAT_ERROR_REASON_MESSAGE_DELETED: _ChatErrorReason.ValueType  # 23
+    """FAILED_PRECONDITION: the message was deleted."""
+    CHAT_ERROR_REASON_TOO_MANY_REACTIONS: _ChatErrorReason.ValueType  # 24
+    """FAILED_PRECONDITION: a message takes 20 different emojis."""
+    CHAT_ERROR_REASON_TOO_MANY_MEMBERS: _ChatErrorReason.ValueType  # 25
+    """FAILED_PRECONDITION: the group has as many members as a group can have."""
+    CHAT_ERROR_REASON_SYNC_TOKEN_INVALID: _ChatErrorReason.ValueType  # 26
+    """INVALID_ARGUMENT: the sync token is not one of this server's, or was issued to somebody else."""
+    CHAT_ERROR_REASON_QUERY_EMPTY: _ChatErrorReason.ValueType  # 27
+    """INVALID_ARGUMENT: the query has no word to search for."""
 
 class ChatErrorReason(_ChatErrorReason, metaclass=_ChatErrorReasonEnumTypeWrapper):
     """Reasons in `google.rpc.ErrorInfo.reason` of the chat services. The domain is `greenroom`."""
@@ -70,4 +104,38 @@ CHAT_ERROR_REASON_TOO_MANY_CHANNELS: ChatErrorReason.ValueType  # 9
 """INVALID_ARGUMENT: more channels than one stream carries; name those to watch."""
 CHAT_ERROR_REASON_ALREADY_SUBSCRIBED: ChatErrorReason.ValueType  # 10
 """FAILED_PRECONDITION: the stream has its subscription; open another one for other channels."""
+CHAT_ERROR_REASON_MESSAGE_NOT_FOUND: ChatErrorReason.ValueType  # 11
+"""NOT_FOUND: no such message, or not in a channel of the caller's."""
+CHAT_ERROR_REASON_MEMBER_NOT_FOUND: ChatErrorReason.ValueType  # 12
+"""NOT_FOUND: that user is not a member of the channel."""
+CHAT_ERROR_REASON_ROLE_FORBIDS: ChatErrorReason.ValueType  # 13
+"""PERMISSION_DENIED: the caller's role in the channel does not permit it."""
+CHAT_ERROR_REASON_NOT_A_GROUP: ChatErrorReason.ValueType  # 14
+"""FAILED_PRECONDITION: only groups have this; members of other channels follow what the channel is for."""
+CHAT_ERROR_REASON_CHANNEL_ARCHIVED: ChatErrorReason.ValueType  # 15
+"""FAILED_PRECONDITION: the channel is archived."""
+CHAT_ERROR_REASON_BLOCKED: ChatErrorReason.ValueType  # 16
+"""FAILED_PRECONDITION: one of the two has blocked the other."""
+CHAT_ERROR_REASON_MESSAGE_EMPTY: ChatErrorReason.ValueType  # 17
+"""INVALID_ARGUMENT: a message needs a text or attachments."""
+CHAT_ERROR_REASON_MEDIA_NOT_FOUND: ChatErrorReason.ValueType  # 18
+"""INVALID_ARGUMENT: no such media asset, not the caller's, or not ready yet."""
+CHAT_ERROR_REASON_REPLY_TO_NOT_FOUND: ChatErrorReason.ValueType  # 19
+"""INVALID_ARGUMENT: the message that is to be answered is not in this channel, or was deleted."""
+CHAT_ERROR_REASON_MENTION_NOT_MEMBER: ChatErrorReason.ValueType  # 20
+"""INVALID_ARGUMENT: somebody is mentioned who is not a member of the channel."""
+CHAT_ERROR_REASON_TYPE_MISMATCH: ChatErrorReason.ValueType  # 21
+"""INVALID_ARGUMENT: the type does not fit the attachments."""
+CHAT_ERROR_REASON_EDIT_WINDOW_OVER: ChatErrorReason.ValueType  # 22
+"""FAILED_PRECONDITION: the time in which a message can be edited is over."""
+CHAT_ERROR_REASON_MESSAGE_DELETED: ChatErrorReason.ValueType  # 23
+"""FAILED_PRECONDITION: the message was deleted."""
+CHAT_ERROR_REASON_TOO_MANY_REACTIONS: ChatErrorReason.ValueType  # 24
+"""FAILED_PRECONDITION: a message takes 20 different emojis."""
+CHAT_ERROR_REASON_TOO_MANY_MEMBERS: ChatErrorReason.ValueType  # 25
+"""FAILED_PRECONDITION: the group has as many members as a group can have."""
+CHAT_ERROR_REASON_SYNC_TOKEN_INVALID: ChatErrorReason.ValueType  # 26
+"""INVALID_ARGUMENT: the sync token is not one of this server's, or was issued to somebody else."""
+CHAT_ERROR_REASON_QUERY_EMPTY: ChatErrorReason.ValueType  # 27
+"""INVALID_ARGUMENT: the query has no word to search for."""
 Global___ChatErrorReason: _TypeAlias = ChatErrorReason  # noqa: Y015

@@ -23,28 +23,39 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from greenroom.chat.v1 import channel_pb2 as greenroom_dot_chat_dot_v1_dot_channel__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgreenroom/chat/v1/event.proto\x12\x11greenroom.chat.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgreenroom/chat/v1/channel.proto\"\xa9\x02\n\tChatEvent\x12\x1d\n\nchannel_id\x18\x01 \x01(\tR\tchannelId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x03R\x05\x65poch\x12\x10\n\x03seq\x18\x03 \x01(\x03R\x03seq\x12\x36\n\x07message\x18\x04 \x01(\x0b\x32\x1a.greenroom.chat.v1.MessageH\x00R\x07message\x12\x31\n\x04read\x18\x05 \x01(\x0b\x32\x1b.greenroom.chat.v1.ReadMarkH\x00R\x04read\x12\x33\n\x06typing\x18\x06 \x01(\x0b\x32\x19.greenroom.chat.v1.TypingH\x00R\x06typing\x12*\n\x03gap\x18\x07 \x01(\x0b\x32\x16.greenroom.chat.v1.GapH\x00R\x03gapB\t\n\x07payload\"5\n\x08ReadMark\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12\x10\n\x03seq\x18\x02 \x01(\x03R\x03seq\"!\n\x06Typing\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\"\"\n\x03Gap\x12\x1b\n\tfirst_seq\x18\x01 \x01(\x03R\x08\x66irstSeq\".\n\tHeartbeat\x12!\n\x0cresume_token\x18\x01 \x01(\tR\x0bresumeToken\"\x9a\x01\n\x03\x45nd\x12\x34\n\x06reason\x18\x01 \x01(\x0e\x32\x1c.greenroom.chat.v1.EndReasonR\x06reason\x12!\n\x0cresume_token\x18\x02 \x01(\tR\x0bresumeToken\x12:\n\x0bretry_delay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryDelay*\x99\x01\n\tEndReason\x12\x1a\n\x16\x45ND_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45ND_REASON_DRAINING\x10\x01\x12\x1c\n\x18\x45ND_REASON_SESSION_ENDED\x10\x02\x12\x1b\n\x17\x45ND_REASON_MAX_DURATION\x10\x03\x12\x1c\n\x18\x45ND_REASON_SLOW_CONSUMER\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgreenroom/chat/v1/event.proto\x12\x11greenroom.chat.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fgreenroom/chat/v1/channel.proto\"\xa8\x05\n\tChatEvent\x12\x1d\n\nchannel_id\x18\x01 \x01(\tR\tchannelId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x03R\x05\x65poch\x12\x10\n\x03seq\x18\x03 \x01(\x03R\x03seq\x12\x36\n\x07message\x18\x04 \x01(\x0b\x32\x1a.greenroom.chat.v1.MessageH\x00R\x07message\x12\x31\n\x04read\x18\x05 \x01(\x0b\x32\x1b.greenroom.chat.v1.ReadMarkH\x00R\x04read\x12\x33\n\x06typing\x18\x06 \x01(\x0b\x32\x19.greenroom.chat.v1.TypingH\x00R\x06typing\x12*\n\x03gap\x18\x07 \x01(\x0b\x32\x16.greenroom.chat.v1.GapH\x00R\x03gap\x12\x36\n\x07\x63hanged\x18\x08 \x01(\x0b\x32\x1a.greenroom.chat.v1.MessageH\x00R\x07\x63hanged\x12?\n\tdelivered\x18\t \x01(\x0b\x32\x1f.greenroom.chat.v1.DeliveryMarkH\x00R\tdelivered\x12\x39\n\x08presence\x18\n \x01(\x0b\x32\x1b.greenroom.chat.v1.PresenceH\x00R\x08presence\x12:\n\x07\x63hannel\x18\x0b \x01(\x0b\x32\x1e.greenroom.chat.v1.ChannelInfoH\x00R\x07\x63hannel\x12\x39\n\x06member\x18\x0c \x01(\x0b\x32\x1f.greenroom.chat.v1.MemberChangeH\x00R\x06member\x12:\n\x05\x65nded\x18\r \x01(\x0b\x32\".greenroom.chat.v1.MembershipEndedH\x00R\x05\x65nded\x12\x16\n\x06\x63hange\x18\x0e \x01(\x03R\x06\x63hangeB\t\n\x07payload\"]\n\x08ReadMark\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12\x10\n\x03seq\x18\x02 \x01(\x03R\x03seq\x12&\n\x0funread_from_seq\x18\x03 \x01(\x03R\runreadFromSeq\"9\n\x0c\x44\x65liveryMark\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12\x10\n\x03seq\x18\x02 \x01(\x03R\x03seq\"\x81\x01\n\x08Presence\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12\x16\n\x06online\x18\x02 \x01(\x08R\x06online\x12\x44\n\x10last_online_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0elastOnlineTime\"\xc6\x01\n\x0b\x43hannelInfo\x12\x14\n\x05title\x18\x01 \x01(\tR\x05title\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12&\n\x0f\x61vatar_media_id\x18\x03 \x01(\tR\ravatarMediaId\x12=\n\x0c\x61rchive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x61rchiveTime\x12\x18\n\x07\x62locked\x18\x05 \x01(\x08R\x07\x62locked\"Z\n\x0cMemberChange\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12\x31\n\x04role\x18\x02 \x01(\x0e\x32\x1d.greenroom.chat.v1.MemberRoleR\x04role\"\x11\n\x0fMembershipEnded\"!\n\x06Typing\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\"\"\n\x03Gap\x12\x1b\n\tfirst_seq\x18\x01 \x01(\x03R\x08\x66irstSeq\".\n\tHeartbeat\x12!\n\x0cresume_token\x18\x01 \x01(\tR\x0bresumeToken\"\x9a\x01\n\x03\x45nd\x12\x34\n\x06reason\x18\x01 \x01(\x0e\x32\x1c.greenroom.chat.v1.EndReasonR\x06reason\x12!\n\x0cresume_token\x18\x02 \x01(\tR\x0bresumeToken\x12:\n\x0bretry_delay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryDelay*\x99\x01\n\tEndReason\x12\x1a\n\x16\x45ND_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45ND_REASON_DRAINING\x10\x01\x12\x1c\n\x18\x45ND_REASON_SESSION_ENDED\x10\x02\x12\x1b\n\x17\x45ND_REASON_MAX_DURATION\x10\x03\x12\x1c\n\x18\x45ND_REASON_SLOW_CONSUMER\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'greenroom.chat.v1.event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENDREASON']._serialized_start=749
-  _globals['_ENDREASON']._serialized_end=902
-  _globals['_CHATEVENT']._serialized_start=118
-  _globals['_CHATEVENT']._serialized_end=415
-  _globals['_READMARK']._serialized_start=417
-  _globals['_READMARK']._serialized_end=470
-  _globals['_TYPING']._serialized_start=472
-  _globals['_TYPING']._serialized_end=505
-  _globals['_GAP']._serialized_start=507
-  _globals['_GAP']._serialized_end=541
-  _globals['_HEARTBEAT']._serialized_start=543
-  _globals['_HEARTBEAT']._serialized_end=589
-  _globals['_END']._serialized_start=592
-  _globals['_END']._serialized_end=746
+  _globals['_ENDREASON']._serialized_start=1708
+  _globals['_ENDREASON']._serialized_end=1861
+  _globals['_CHATEVENT']._serialized_start=151
+  _globals['_CHATEVENT']._serialized_end=831
+  _globals['_READMARK']._serialized_start=833
+  _globals['_READMARK']._serialized_end=926
+  _globals['_DELIVERYMARK']._serialized_start=928
+  _globals['_DELIVERYMARK']._serialized_end=985
+  _globals['_PRESENCE']._serialized_start=988
+  _globals['_PRESENCE']._serialized_end=1117
+  _globals['_CHANNELINFO']._serialized_start=1120
+  _globals['_CHANNELINFO']._serialized_end=1318
+  _globals['_MEMBERCHANGE']._serialized_start=1320
+  _globals['_MEMBERCHANGE']._serialized_end=1410
+  _globals['_MEMBERSHIPENDED']._serialized_start=1412
+  _globals['_MEMBERSHIPENDED']._serialized_end=1429
+  _globals['_TYPING']._serialized_start=1431
+  _globals['_TYPING']._serialized_end=1464
+  _globals['_GAP']._serialized_start=1466
+  _globals['_GAP']._serialized_end=1500
+  _globals['_HEARTBEAT']._serialized_start=1502
+  _globals['_HEARTBEAT']._serialized_end=1548
+  _globals['_END']._serialized_start=1551
+  _globals['_END']._serialized_end=1705
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from greenroom.chat.v1 import channel_pb2 as _channel_pb2
 import builtins as _builtins
@@ -64,12 +65,21 @@ class ChatEvent(_message.Message):
     READ_FIELD_NUMBER: _builtins.int
     TYPING_FIELD_NUMBER: _builtins.int
     GAP_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    DELIVERED_FIELD_NUMBER: _builtins.int
+    PRESENCE_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
     channel_id: _builtins.str
     """The channel."""
     epoch: _builtins.int
     """The channel's epoch."""
     seq: _builtins.int
     """Number of the message in the channel; 0 for events that are not part of the history."""
+    change: _builtins.int
+    """Number of the change in the channel for `changed`, `channel` and `member`; 0 for the others."""
     @_builtins.property
     def message(self) -> _channel_pb2.Message:
         """A message arrived. Carries the event's `seq`."""
@@ -86,6 +96,32 @@ class ChatEvent(_message.Message):
     def gap(self) -> Global___Gap:
         """Part of the history that was asked for cannot be had any more."""
 
+    @_builtins.property
+    def changed(self) -> _channel_pb2.Message:
+        """A message was edited or deleted, or its reactions changed: how it is now. Where several changes came
+        together only the last one is told.
+        """
+
+    @_builtins.property
+    def delivered(self) -> Global___DeliveryMark:
+        """More was delivered to a member."""
+
+    @_builtins.property
+    def presence(self) -> Global___Presence:
+        """A member came online or went offline."""
+
+    @_builtins.property
+    def channel(self) -> Global___ChannelInfo:
+        """Title, description, picture or state of the channel changed."""
+
+    @_builtins.property
+    def member(self) -> Global___MemberChange:
+        """Somebody joined, left, or has another role."""
+
+    @_builtins.property
+    def ended(self) -> Global___MembershipEnded:
+        """The caller is no member any more; the channel's last event on this stream."""
+
     def __init__(
         self,
         *,
@@ -96,12 +132,19 @@ class ChatEvent(_message.Message):
         read: Global___ReadMark | None = ...,
         typing: Global___Typing | None = ...,
         gap: Global___Gap | None = ...,
+        changed: _channel_pb2.Message | None = ...,
+        delivered: Global___DeliveryMark | None = ...,
+        presence: Global___Presence | None = ...,
+        channel: Global___ChannelInfo | None = ...,
+        member: Global___MemberChange | None = ...,
+        ended: Global___MembershipEnded | None = ...,
+        change: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap", "message", b"message", "payload", b"payload", "read", b"read", "typing", b"typing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "channel", b"channel", "delivered", b"delivered", "ended", b"ended", "gap", b"gap", "member", b"member", "message", b"message", "payload", b"payload", "presence", b"presence", "read", b"read", "typing", b"typing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_id", b"channel_id", "epoch", b"epoch", "gap", b"gap", "message", b"message", "payload", b"payload", "read", b"read", "seq", b"seq", "typing", b"typing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "changed", b"changed", "channel", b"channel", "channel_id", b"channel_id", "delivered", b"delivered", "ended", b"ended", "epoch", b"epoch", "gap", b"gap", "member", b"member", "message", b"message", "payload", b"payload", "presence", b"presence", "read", b"read", "seq", b"seq", "typing", b"typing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["message", "read", "typing", "gap"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["message", "read", "typing", "gap", "changed", "delivered", "presence", "channel", "member", "ended"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -115,10 +158,42 @@ class ReadMark(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
+    UNREAD_FROM_SEQ_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The member."""
     seq: _builtins.int
     """Messages up to here are read."""
+    unread_from_seq: _builtins.int
+    """From here on the member has marked messages as unread; 0 when they have not. Only on the member's own
+    streams.
+    """
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        unread_from_seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["seq", b"seq", "unread_from_seq", b"unread_from_seq", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadMark: _TypeAlias = ReadMark  # noqa: Y015
+
+@_typing.final
+class DeliveryMark(_message.Message):
+    """How far messages have come to a member's devices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The member."""
+    seq: _builtins.int
+    """Messages up to here were delivered."""
     def __init__(
         self,
         *,
@@ -131,7 +206,122 @@ class ReadMark(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ReadMark: _TypeAlias = ReadMark  # noqa: Y015
+Global___DeliveryMark: _TypeAlias = DeliveryMark  # noqa: Y015
+
+@_typing.final
+class Presence(_message.Message):
+    """Whether somebody is there. Computed from their live streams."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ONLINE_FIELD_NUMBER: _builtins.int
+    LAST_ONLINE_TIME_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    online: _builtins.bool
+    """True while they have a live stream."""
+    @_builtins.property
+    def last_online_time(self) -> _timestamp_pb2.Timestamp:
+        """When they last had one; unset when never, and while they have one."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        online: _builtins.bool = ...,
+        last_online_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_online_time", b"last_online_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_online_time", b"last_online_time", "online", b"online", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Presence: _TypeAlias = Presence  # noqa: Y015
+
+@_typing.final
+class ChannelInfo(_message.Message):
+    """What may change about a channel itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    AVATAR_MEDIA_ID_FIELD_NUMBER: _builtins.int
+    ARCHIVE_TIME_FIELD_NUMBER: _builtins.int
+    BLOCKED_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    """Name of the group."""
+    description: _builtins.str
+    """What the group is for."""
+    avatar_media_id: _builtins.str
+    """Picture of the group."""
+    blocked: _builtins.bool
+    """True in a direct channel when one of the two has blocked the other."""
+    @_builtins.property
+    def archive_time(self) -> _timestamp_pb2.Timestamp:
+        """When the channel was archived; unset while it is open."""
+
+    def __init__(
+        self,
+        *,
+        title: _builtins.str = ...,
+        description: _builtins.str = ...,
+        avatar_media_id: _builtins.str = ...,
+        archive_time: _timestamp_pb2.Timestamp | None = ...,
+        blocked: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["archive_time", b"archive_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_time", b"archive_time", "avatar_media_id", b"avatar_media_id", "blocked", b"blocked", "description", b"description", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelInfo: _TypeAlias = ChannelInfo  # noqa: Y015
+
+@_typing.final
+class MemberChange(_message.Message):
+    """A membership as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    role: _channel_pb2.MemberRole.ValueType
+    """Their role; unspecified when they are no member any more."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        role: _channel_pb2.MemberRole.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["role", b"role", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemberChange: _TypeAlias = MemberChange  # noqa: Y015
+
+@_typing.final
+class MembershipEnded(_message.Message):
+    """The caller is no member any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MembershipEnded: _TypeAlias = MembershipEnded  # noqa: Y015
 
 @_typing.final
 class Typing(_message.Message):

@@ -29,7 +29,7 @@ from greenroom.chat.v1 import event_pb2 as greenroom_dot_chat_dot_v1_dot_event__
 from greenroom.options.v1 import policy_pb2 as greenroom_dot_options_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%greenroom/chat/v1/event_service.proto\x12\x11greenroom.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgreenroom/chat/v1/channel.proto\x1a\x1dgreenroom/chat/v1/event.proto\x1a!greenroom/options/v1/policy.proto\"\xbc\x01\n\x12WatchEventsRequest\x12,\n\x0cresume_token\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01R\x0bresumeToken\x12\x31\n\x0b\x63hannel_ids\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xc8\x01\"\x05r\x03\xb0\x01\x01R\nchannelIds\x12\x45\n\x07\x63ursors\x18\x03 \x03(\x0b\x32 .greenroom.chat.v1.ChannelCursorB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x07\x63ursors\"\xc0\x01\n\x13WatchEventsResponse\x12\x34\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.greenroom.chat.v1.ChatEventR\x06\x65vents\x12<\n\theartbeat\x18\x02 \x01(\x0b\x32\x1c.greenroom.chat.v1.HeartbeatH\x00R\theartbeat\x12*\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x16.greenroom.chat.v1.EndH\x00R\x03\x65ndB\t\n\x07\x63ontrol\"\xee\x02\n\x0e\x43onnectRequest\x12&\n\ncommand_id\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\tcommandId\x12<\n\tsubscribe\x18\x02 \x01(\x0b\x32\x1c.greenroom.chat.v1.SubscribeH\x00R\tsubscribe\x12;\n\x04send\x18\x03 \x01(\x0b\x32%.greenroom.chat.v1.SendMessageCommandH\x00R\x04send\x12\x38\n\x04read\x18\x04 \x01(\x0b\x32\".greenroom.chat.v1.MarkReadCommandH\x00R\x04read\x12:\n\x06typing\x18\x05 \x01(\x0b\x32 .greenroom.chat.v1.TypingCommandH\x00R\x06typing\x12\x31\n\x03\x61\x63k\x18\x06 \x01(\x0b\x32\x1d.greenroom.chat.v1.AckCommandH\x00R\x03\x61\x63kB\x10\n\x07\x63ommand\x12\x05\xbaH\x02\x08\x01\"\xb3\x01\n\tSubscribe\x12,\n\x0cresume_token\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01R\x0bresumeToken\x12\x31\n\x0b\x63hannel_ids\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xc8\x01\"\x05r\x03\xb0\x01\x01R\nchannelIds\x12\x45\n\x07\x63ursors\x18\x03 \x03(\x0b\x32 .greenroom.chat.v1.ChannelCursorB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x07\x63ursors\"\x85\x01\n\x12SendMessageCommand\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12&\n\tclient_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x08\x63lientId\x12\x1e\n\x04text\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1fR\x04text\"U\n\x0fMarkReadCommand\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12\x19\n\x03seq\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01R\x03seq\"8\n\rTypingCommand\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\"\x0c\n\nAckCommand\"\xf8\x01\n\x0f\x43onnectResponse\x12\x34\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.greenroom.chat.v1.ChatEventR\x06\x65vents\x12<\n\theartbeat\x18\x02 \x01(\x0b\x32\x1c.greenroom.chat.v1.HeartbeatH\x00R\theartbeat\x12*\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x16.greenroom.chat.v1.EndH\x00R\x03\x65nd\x12:\n\x06result\x18\x04 \x01(\x0b\x32 .greenroom.chat.v1.CommandResultH\x00R\x06resultB\t\n\x07\x63ontrol\"\xd9\x01\n\rCommandResult\x12\x1d\n\ncommand_id\x18\x01 \x01(\x03R\tcommandId\x12\x36\n\x07message\x18\x02 \x01(\x0b\x32\x1a.greenroom.chat.v1.MessageH\x00R\x07message\x12-\n\x04\x64one\x18\x03 \x01(\x0b\x32\x17.greenroom.chat.v1.DoneH\x00R\x04\x64one\x12\x37\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x1f.greenroom.chat.v1.CommandErrorH\x00R\x05\x65rrorB\t\n\x07outcome\"\x06\n\x04\x44one\"j\n\x0c\x43ommandError\x12\x12\n\x04\x63ode\x18\x01 \x01(\x05R\x04\x63ode\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x14\n\x05\x66ield\x18\x04 \x01(\tR\x05\x66ield2\xcb\x02\n\x0c\x45ventService\x12\x82\x01\n\x0bWatchEvents\x12%.greenroom.chat.v1.WatchEventsRequest\x1a&.greenroom.chat.v1.WatchEventsResponse\"\"\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x02\x30\x07\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/chat:watch0\x01\x12\xb5\x01\n\x07\x43onnect\x12!.greenroom.chat.v1.ConnectRequest\x1a\".greenroom.chat.v1.ConnectResponse\"_\xa2\xbb\x18\x05\n\x01\x02\x30\x07\xaa\xbb\x18R\x08\x02\x12NEach command on the stream is harmless to repeat, as its unary counterpart is.(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%greenroom/chat/v1/event_service.proto\x12\x11greenroom.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgreenroom/chat/v1/channel.proto\x1a\x1dgreenroom/chat/v1/event.proto\x1a!greenroom/options/v1/policy.proto\"\xbc\x01\n\x12WatchEventsRequest\x12,\n\x0cresume_token\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\xa0\x01R\x0bresumeToken\x12\x31\n\x0b\x63hannel_ids\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xc8\x01\"\x05r\x03\xb0\x01\x01R\nchannelIds\x12\x45\n\x07\x63ursors\x18\x03 \x03(\x0b\x32 .greenroom.chat.v1.ChannelCursorB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x07\x63ursors\"\xc0\x01\n\x13WatchEventsResponse\x12\x34\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.greenroom.chat.v1.ChatEventR\x06\x65vents\x12<\n\theartbeat\x18\x02 \x01(\x0b\x32\x1c.greenroom.chat.v1.HeartbeatH\x00R\theartbeat\x12*\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x16.greenroom.chat.v1.EndH\x00R\x03\x65ndB\t\n\x07\x63ontrol\"\xee\x02\n\x0e\x43onnectRequest\x12&\n\ncommand_id\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\tcommandId\x12<\n\tsubscribe\x18\x02 \x01(\x0b\x32\x1c.greenroom.chat.v1.SubscribeH\x00R\tsubscribe\x12;\n\x04send\x18\x03 \x01(\x0b\x32%.greenroom.chat.v1.SendMessageCommandH\x00R\x04send\x12\x38\n\x04read\x18\x04 \x01(\x0b\x32\".greenroom.chat.v1.MarkReadCommandH\x00R\x04read\x12:\n\x06typing\x18\x05 \x01(\x0b\x32 .greenroom.chat.v1.TypingCommandH\x00R\x06typing\x12\x31\n\x03\x61\x63k\x18\x06 \x01(\x0b\x32\x1d.greenroom.chat.v1.AckCommandH\x00R\x03\x61\x63kB\x10\n\x07\x63ommand\x12\x05\xbaH\x02\x08\x01\"\xb3\x01\n\tSubscribe\x12,\n\x0cresume_token\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\xa0\x01R\x0bresumeToken\x12\x31\n\x0b\x63hannel_ids\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xc8\x01\"\x05r\x03\xb0\x01\x01R\nchannelIds\x12\x45\n\x07\x63ursors\x18\x03 \x03(\x0b\x32 .greenroom.chat.v1.ChannelCursorB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x07\x63ursors\"\xf6\x02\n\x12SendMessageCommand\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12&\n\tclient_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x08\x63lientId\x12\x1c\n\x04text\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x04text\x12>\n\x04type\x18\x04 \x01(\x0e\x32\x1e.greenroom.chat.v1.MessageTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x06R\x04type\x12\x43\n\x14\x61ttachment_media_ids\x18\x05 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\n\x18\x01\"\x05r\x03\xb0\x01\x01R\x12\x61ttachmentMediaIds\x12+\n\x0breply_to_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\treplyToId\x12?\n\x12mentioned_user_ids\x18\x07 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x32\x18\x01\"\x05r\x03\xb0\x01\x01R\x10mentionedUserIds\"U\n\x0fMarkReadCommand\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12\x19\n\x03seq\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01R\x03seq\"8\n\rTypingCommand\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\"S\n\nAckCommand\x12\x45\n\x07\x63ursors\x18\x01 \x03(\x0b\x32 .greenroom.chat.v1.ChannelCursorB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x07\x63ursors\"\xf8\x01\n\x0f\x43onnectResponse\x12\x34\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.greenroom.chat.v1.ChatEventR\x06\x65vents\x12<\n\theartbeat\x18\x02 \x01(\x0b\x32\x1c.greenroom.chat.v1.HeartbeatH\x00R\theartbeat\x12*\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x16.greenroom.chat.v1.EndH\x00R\x03\x65nd\x12:\n\x06result\x18\x04 \x01(\x0b\x32 .greenroom.chat.v1.CommandResultH\x00R\x06resultB\t\n\x07\x63ontrol\"\xd9\x01\n\rCommandResult\x12\x1d\n\ncommand_id\x18\x01 \x01(\x03R\tcommandId\x12\x36\n\x07message\x18\x02 \x01(\x0b\x32\x1a.greenroom.chat.v1.MessageH\x00R\x07message\x12-\n\x04\x64one\x18\x03 \x01(\x0b\x32\x17.greenroom.chat.v1.DoneH\x00R\x04\x64one\x12\x37\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x1f.greenroom.chat.v1.CommandErrorH\x00R\x05\x65rrorB\t\n\x07outcome\"\x06\n\x04\x44one\"j\n\x0c\x43ommandError\x12\x12\n\x04\x63ode\x18\x01 \x01(\x05R\x04\x63ode\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x14\n\x05\x66ield\x18\x04 \x01(\tR\x05\x66ield2\xcb\x02\n\x0c\x45ventService\x12\x82\x01\n\x0bWatchEvents\x12%.greenroom.chat.v1.WatchEventsRequest\x1a&.greenroom.chat.v1.WatchEventsResponse\"\"\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x02\x30\x07\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/chat:watch0\x01\x12\xb5\x01\n\x07\x43onnect\x12!.greenroom.chat.v1.ConnectRequest\x1a\".greenroom.chat.v1.ConnectResponse\"_\xa2\xbb\x18\x05\n\x01\x02\x30\x07\xaa\xbb\x18R\x08\x02\x12NEach command on the stream is harmless to repeat, as its unary counterpart is.(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'greenroom.chat.v1.event_ser
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WATCHEVENTSREQUEST'].fields_by_name['resume_token']._loaded_options = None
-  _globals['_WATCHEVENTSREQUEST'].fields_by_name['resume_token']._serialized_options = b'\272H\006r\004\030\200\200\001'
+  _globals['_WATCHEVENTSREQUEST'].fields_by_name['resume_token']._serialized_options = b'\272H\006r\004\030\200\240\001'
   _globals['_WATCHEVENTSREQUEST'].fields_by_name['channel_ids']._loaded_options = None
   _globals['_WATCHEVENTSREQUEST'].fields_by_name['channel_ids']._serialized_options = b'\272H\r\222\001\n\020\310\001\"\005r\003\260\001\001'
   _globals['_WATCHEVENTSREQUEST'].fields_by_name['cursors']._loaded_options = None
@@ -47,7 +47,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONNECTREQUEST'].fields_by_name['command_id']._loaded_options = None
   _globals['_CONNECTREQUEST'].fields_by_name['command_id']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_SUBSCRIBE'].fields_by_name['resume_token']._loaded_options = None
-  _globals['_SUBSCRIBE'].fields_by_name['resume_token']._serialized_options = b'\272H\006r\004\030\200\200\001'
+  _globals['_SUBSCRIBE'].fields_by_name['resume_token']._serialized_options = b'\272H\006r\004\030\200\240\001'
   _globals['_SUBSCRIBE'].fields_by_name['channel_ids']._loaded_options = None
   _globals['_SUBSCRIBE'].fields_by_name['channel_ids']._serialized_options = b'\272H\r\222\001\n\020\310\001\"\005r\003\260\001\001'
   _globals['_SUBSCRIBE'].fields_by_name['cursors']._loaded_options = None
@@ -57,13 +57,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDMESSAGECOMMAND'].fields_by_name['client_id']._loaded_options = None
   _globals['_SENDMESSAGECOMMAND'].fields_by_name['client_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_SENDMESSAGECOMMAND'].fields_by_name['text']._loaded_options = None
-  _globals['_SENDMESSAGECOMMAND'].fields_by_name['text']._serialized_options = b'\272H\007r\005\020\001\030\240\037'
+  _globals['_SENDMESSAGECOMMAND'].fields_by_name['text']._serialized_options = b'\272H\005r\003\030\240\037'
+  _globals['_SENDMESSAGECOMMAND'].fields_by_name['type']._loaded_options = None
+  _globals['_SENDMESSAGECOMMAND'].fields_by_name['type']._serialized_options = b'\272H\007\202\001\004\020\001 \006'
+  _globals['_SENDMESSAGECOMMAND'].fields_by_name['attachment_media_ids']._loaded_options = None
+  _globals['_SENDMESSAGECOMMAND'].fields_by_name['attachment_media_ids']._serialized_options = b'\272H\016\222\001\013\020\n\030\001\"\005r\003\260\001\001'
+  _globals['_SENDMESSAGECOMMAND'].fields_by_name['reply_to_id']._loaded_options = None
+  _globals['_SENDMESSAGECOMMAND'].fields_by_name['reply_to_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_SENDMESSAGECOMMAND'].fields_by_name['mentioned_user_ids']._loaded_options = None
+  _globals['_SENDMESSAGECOMMAND'].fields_by_name['mentioned_user_ids']._serialized_options = b'\272H\016\222\001\013\0202\030\001\"\005r\003\260\001\001'
   _globals['_MARKREADCOMMAND'].fields_by_name['channel_id']._loaded_options = None
   _globals['_MARKREADCOMMAND'].fields_by_name['channel_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_MARKREADCOMMAND'].fields_by_name['seq']._loaded_options = None
   _globals['_MARKREADCOMMAND'].fields_by_name['seq']._serialized_options = b'\272H\004\"\002(\001'
   _globals['_TYPINGCOMMAND'].fields_by_name['channel_id']._loaded_options = None
   _globals['_TYPINGCOMMAND'].fields_by_name['channel_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_ACKCOMMAND'].fields_by_name['cursors']._loaded_options = None
+  _globals['_ACKCOMMAND'].fields_by_name['cursors']._serialized_options = b'\272H\006\222\001\003\020\310\001'
   _globals['_EVENTSERVICE'].methods_by_name['WatchEvents']._loaded_options = None
   _globals['_EVENTSERVICE'].methods_by_name['WatchEvents']._serialized_options = b'\220\002\001\242\273\030\005\n\001\0020\007\202\323\344\223\002\020\022\016/v1/chat:watch'
   _globals['_EVENTSERVICE'].methods_by_name['Connect']._loaded_options = None
@@ -77,21 +87,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIBE']._serialized_start=974
   _globals['_SUBSCRIBE']._serialized_end=1153
   _globals['_SENDMESSAGECOMMAND']._serialized_start=1156
-  _globals['_SENDMESSAGECOMMAND']._serialized_end=1289
-  _globals['_MARKREADCOMMAND']._serialized_start=1291
-  _globals['_MARKREADCOMMAND']._serialized_end=1376
-  _globals['_TYPINGCOMMAND']._serialized_start=1378
-  _globals['_TYPINGCOMMAND']._serialized_end=1434
-  _globals['_ACKCOMMAND']._serialized_start=1436
-  _globals['_ACKCOMMAND']._serialized_end=1448
-  _globals['_CONNECTRESPONSE']._serialized_start=1451
-  _globals['_CONNECTRESPONSE']._serialized_end=1699
-  _globals['_COMMANDRESULT']._serialized_start=1702
-  _globals['_COMMANDRESULT']._serialized_end=1919
-  _globals['_DONE']._serialized_start=1921
-  _globals['_DONE']._serialized_end=1927
-  _globals['_COMMANDERROR']._serialized_start=1929
-  _globals['_COMMANDERROR']._serialized_end=2035
-  _globals['_EVENTSERVICE']._serialized_start=2038
-  _globals['_EVENTSERVICE']._serialized_end=2369
+  _globals['_SENDMESSAGECOMMAND']._serialized_end=1530
+  _globals['_MARKREADCOMMAND']._serialized_start=1532
+  _globals['_MARKREADCOMMAND']._serialized_end=1617
+  _globals['_TYPINGCOMMAND']._serialized_start=1619
+  _globals['_TYPINGCOMMAND']._serialized_end=1675
+  _globals['_ACKCOMMAND']._serialized_start=1677
+  _globals['_ACKCOMMAND']._serialized_end=1760
+  _globals['_CONNECTRESPONSE']._serialized_start=1763
+  _globals['_CONNECTRESPONSE']._serialized_end=2011
+  _globals['_COMMANDRESULT']._serialized_start=2014
+  _globals['_COMMANDRESULT']._serialized_end=2231
+  _globals['_DONE']._serialized_start=2233
+  _globals['_DONE']._serialized_end=2239
+  _globals['_COMMANDERROR']._serialized_start=2241
+  _globals['_COMMANDERROR']._serialized_end=2347
+  _globals['_EVENTSERVICE']._serialized_start=2350
+  _globals['_EVENTSERVICE']._serialized_end=2681
 # @@protoc_insertion_point(module_scope)

@@ -189,22 +189,42 @@ class SendMessageCommand(_message.Message):
     CHANNEL_ID_FIELD_NUMBER: _builtins.int
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    ATTACHMENT_MEDIA_IDS_FIELD_NUMBER: _builtins.int
+    REPLY_TO_ID_FIELD_NUMBER: _builtins.int
+    MENTIONED_USER_IDS_FIELD_NUMBER: _builtins.int
     channel_id: _builtins.str
     """The channel."""
     client_id: _builtins.str
     """The sender's own id of this message."""
     text: _builtins.str
-    """The text."""
+    """The text, 4,000 characters at most; may be empty when there are attachments."""
+    type: _channel_pb2.MessageType.ValueType
+    """As in SendMessageRequest."""
+    reply_to_id: _builtins.str
+    """As in SendMessageRequest."""
+    @_builtins.property
+    def attachment_media_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in SendMessageRequest."""
+
+    @_builtins.property
+    def mentioned_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in SendMessageRequest."""
+
     def __init__(
         self,
         *,
         channel_id: _builtins.str = ...,
         client_id: _builtins.str = ...,
         text: _builtins.str = ...,
+        type: _channel_pb2.MessageType.ValueType = ...,
+        attachment_media_ids: _abc.Iterable[_builtins.str] | None = ...,
+        reply_to_id: _builtins.str = ...,
+        mentioned_user_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_id", b"channel_id", "client_id", b"client_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment_media_ids", b"attachment_media_ids", "channel_id", b"channel_id", "client_id", b"client_id", "mentioned_user_ids", b"mentioned_user_ids", "reply_to_id", b"reply_to_id", "text", b"text", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -264,12 +284,19 @@ class AckCommand(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    CURSORS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cursors(self) -> _containers.RepeatedCompositeFieldContainer[_channel_pb2.ChannelCursor]:
+        """What has come to this device for good: the other members see it as delivered up to there."""
+
     def __init__(
         self,
+        *,
+        cursors: _abc.Iterable[_channel_pb2.ChannelCursor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursors", b"cursors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from greenroom.chat.v1 import channel_pb2 as greenroom_dot_chat_dot_v1_dot_chann
 from greenroom.options.v1 import policy_pb2 as greenroom_dot_options_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'greenroom/chat/v1/message_service.proto\x12\x11greenroom.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgreenroom/chat/v1/channel.proto\x1a!greenroom/options/v1/policy.proto\"\x85\x01\n\x12SendMessageRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12&\n\tclient_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x08\x63lientId\x12\x1e\n\x04text\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1fR\x04text\"K\n\x13SendMessageResponse\x12\x34\n\x07message\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.MessageR\x07message\"\xe5\x02\n\x13ListMessagesRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12&\n\nbefore_seq\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\tbeforeSeq\x12)\n\tafter_seq\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\x08\x61\x66terSeq\x88\x01\x01:r\xbaHo\x1am\n\x0f\x62\x65\x66ore_or_after\x12+before_seq and after_seq exclude each other\x1a-!(has(this.after_seq) && this.before_seq > 0)B\x0c\n\n_after_seq\"\xb0\x01\n\x14ListMessagesResponse\x12\x36\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.greenroom.chat.v1.MessageR\x08messages\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x38\n\x06\x63ursor\x18\x03 \x01(\x0b\x32 .greenroom.chat.v1.ChannelCursorR\x06\x63ursor2\xf6\x02\n\x0eMessageService\x12\xc5\x01\n\x0bSendMessage\x12%.greenroom.chat.v1.SendMessageRequest\x1a&.greenroom.chat.v1.SendMessageResponse\"g\xa2\xbb\x18\x05\n\x01\x04\x30\x05\xaa\xbb\x18)\x08\x02\x12%One message per sender and client id.\x82\xd3\xe4\x93\x02+\"&/v1/chatChannels/{channel_id}/messages:\x01*\x12\x9b\x01\n\x0cListMessages\x12&.greenroom.chat.v1.ListMessagesRequest\x1a\'.greenroom.chat.v1.ListMessagesResponse\":\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x04\x30\x01\x82\xd3\xe4\x93\x02(\x12&/v1/chatChannels/{channel_id}/messagesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'greenroom/chat/v1/message_service.proto\x12\x11greenroom.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgreenroom/chat/v1/channel.proto\x1a!greenroom/options/v1/policy.proto\"\xf6\x02\n\x12SendMessageRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12&\n\tclient_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x08\x63lientId\x12\x1c\n\x04text\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x04text\x12>\n\x04type\x18\x04 \x01(\x0e\x32\x1e.greenroom.chat.v1.MessageTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x06R\x04type\x12\x43\n\x14\x61ttachment_media_ids\x18\x05 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\n\x18\x01\"\x05r\x03\xb0\x01\x01R\x12\x61ttachmentMediaIds\x12+\n\x0breply_to_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\treplyToId\x12?\n\x12mentioned_user_ids\x18\x07 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x32\x18\x01\"\x05r\x03\xb0\x01\x01R\x10mentionedUserIds\"K\n\x13SendMessageResponse\x12\x34\n\x07message\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.MessageR\x07message\"\xd8\x03\n\x13ListMessagesRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12&\n\nbefore_seq\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\tbeforeSeq\x12)\n\tafter_seq\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\x08\x61\x66terSeq\x88\x01\x01\x12&\n\naround_seq\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\taroundSeq:\xbc\x01\xbaH\xb8\x01\x1a\xb5\x01\n\x16\x62\x65\x66ore_after_or_around\x12\x37\x62\x65\x66ore_seq, after_seq and around_seq exclude each other\x1a\x62(has(this.after_seq) ? 1 : 0) + (this.before_seq > 0 ? 1 : 0) + (this.around_seq > 0 ? 1 : 0) <= 1B\x0c\n\n_after_seq\"\xb0\x01\n\x14ListMessagesResponse\x12\x36\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.greenroom.chat.v1.MessageR\x08messages\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x38\n\x06\x63ursor\x18\x03 \x01(\x0b\x32 .greenroom.chat.v1.ChannelCursorR\x06\x63ursor2\xf6\x02\n\x0eMessageService\x12\xc5\x01\n\x0bSendMessage\x12%.greenroom.chat.v1.SendMessageRequest\x1a&.greenroom.chat.v1.SendMessageResponse\"g\xa2\xbb\x18\x05\n\x01\x04\x30\x05\xaa\xbb\x18)\x08\x02\x12%One message per sender and client id.\x82\xd3\xe4\x93\x02+\"&/v1/chatChannels/{channel_id}/messages:\x01*\x12\x9b\x01\n\x0cListMessages\x12&.greenroom.chat.v1.ListMessagesRequest\x1a\'.greenroom.chat.v1.ListMessagesResponse\":\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x04\x30\x01\x82\xd3\xe4\x93\x02(\x12&/v1/chatChannels/{channel_id}/messagesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,7 +40,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDMESSAGEREQUEST'].fields_by_name['client_id']._loaded_options = None
   _globals['_SENDMESSAGEREQUEST'].fields_by_name['client_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_SENDMESSAGEREQUEST'].fields_by_name['text']._loaded_options = None
-  _globals['_SENDMESSAGEREQUEST'].fields_by_name['text']._serialized_options = b'\272H\007r\005\020\001\030\240\037'
+  _globals['_SENDMESSAGEREQUEST'].fields_by_name['text']._serialized_options = b'\272H\005r\003\030\240\037'
+  _globals['_SENDMESSAGEREQUEST'].fields_by_name['type']._loaded_options = None
+  _globals['_SENDMESSAGEREQUEST'].fields_by_name['type']._serialized_options = b'\272H\007\202\001\004\020\001 \006'
+  _globals['_SENDMESSAGEREQUEST'].fields_by_name['attachment_media_ids']._loaded_options = None
+  _globals['_SENDMESSAGEREQUEST'].fields_by_name['attachment_media_ids']._serialized_options = b'\272H\016\222\001\013\020\n\030\001\"\005r\003\260\001\001'
+  _globals['_SENDMESSAGEREQUEST'].fields_by_name['reply_to_id']._loaded_options = None
+  _globals['_SENDMESSAGEREQUEST'].fields_by_name['reply_to_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_SENDMESSAGEREQUEST'].fields_by_name['mentioned_user_ids']._loaded_options = None
+  _globals['_SENDMESSAGEREQUEST'].fields_by_name['mentioned_user_ids']._serialized_options = b'\272H\016\222\001\013\0202\030\001\"\005r\003\260\001\001'
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['channel_id']._loaded_options = None
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['channel_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -51,20 +59,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['before_seq']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['after_seq']._loaded_options = None
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['after_seq']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_LISTMESSAGESREQUEST'].fields_by_name['around_seq']._loaded_options = None
+  _globals['_LISTMESSAGESREQUEST'].fields_by_name['around_seq']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_LISTMESSAGESREQUEST']._loaded_options = None
-  _globals['_LISTMESSAGESREQUEST']._serialized_options = b'\272Ho\032m\n\017before_or_after\022+before_seq and after_seq exclude each other\032-!(has(this.after_seq) && this.before_seq > 0)'
+  _globals['_LISTMESSAGESREQUEST']._serialized_options = b'\272H\270\001\032\265\001\n\026before_after_or_around\0227before_seq, after_seq and around_seq exclude each other\032b(has(this.after_seq) ? 1 : 0) + (this.before_seq > 0 ? 1 : 0) + (this.around_seq > 0 ? 1 : 0) <= 1'
   _globals['_MESSAGESERVICE'].methods_by_name['SendMessage']._loaded_options = None
   _globals['_MESSAGESERVICE'].methods_by_name['SendMessage']._serialized_options = b'\242\273\030\005\n\001\0040\005\252\273\030)\010\002\022%One message per sender and client id.\202\323\344\223\002+\"&/v1/chatChannels/{channel_id}/messages:\001*'
   _globals['_MESSAGESERVICE'].methods_by_name['ListMessages']._loaded_options = None
   _globals['_MESSAGESERVICE'].methods_by_name['ListMessages']._serialized_options = b'\220\002\001\242\273\030\005\n\001\0040\001\202\323\344\223\002(\022&/v1/chatChannels/{channel_id}/messages'
   _globals['_SENDMESSAGEREQUEST']._serialized_start=190
-  _globals['_SENDMESSAGEREQUEST']._serialized_end=323
-  _globals['_SENDMESSAGERESPONSE']._serialized_start=325
-  _globals['_SENDMESSAGERESPONSE']._serialized_end=400
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=403
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=760
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=763
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=939
-  _globals['_MESSAGESERVICE']._serialized_start=942
-  _globals['_MESSAGESERVICE']._serialized_end=1316
+  _globals['_SENDMESSAGEREQUEST']._serialized_end=564
+  _globals['_SENDMESSAGERESPONSE']._serialized_start=566
+  _globals['_SENDMESSAGERESPONSE']._serialized_end=641
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=644
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=1116
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1119
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1295
+  _globals['_MESSAGESERVICE']._serialized_start=1298
+  _globals['_MESSAGESERVICE']._serialized_end=1672
 # @@protoc_insertion_point(module_scope)

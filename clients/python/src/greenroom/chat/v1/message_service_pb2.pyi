@@ -28,6 +28,10 @@ class SendMessageRequest(_message.Message):
     CHANNEL_ID_FIELD_NUMBER: _builtins.int
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    ATTACHMENT_MEDIA_IDS_FIELD_NUMBER: _builtins.int
+    REPLY_TO_ID_FIELD_NUMBER: _builtins.int
+    MENTIONED_USER_IDS_FIELD_NUMBER: _builtins.int
     channel_id: _builtins.str
     """The channel."""
     client_id: _builtins.str
@@ -35,17 +39,35 @@ class SendMessageRequest(_message.Message):
     one message comes of it however often it is sent.
     """
     text: _builtins.str
-    """The text, 4,000 characters at most."""
+    """The text, 4,000 characters at most; may be empty when there are attachments."""
+    type: _channel_pb2.MessageType.ValueType
+    """What the message holds; when it is not given, the type of the attachments where all have the same one,
+    FILE where they have not, TEXT where there are none.
+    """
+    reply_to_id: _builtins.str
+    """The message of this channel that this one answers. Answers to answers belong to the same thread."""
+    @_builtins.property
+    def attachment_media_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Media assets of the caller's that are ready, in the order in which they are shown."""
+
+    @_builtins.property
+    def mentioned_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Members who are to be told in particular."""
+
     def __init__(
         self,
         *,
         channel_id: _builtins.str = ...,
         client_id: _builtins.str = ...,
         text: _builtins.str = ...,
+        type: _channel_pb2.MessageType.ValueType = ...,
+        attachment_media_ids: _abc.Iterable[_builtins.str] | None = ...,
+        reply_to_id: _builtins.str = ...,
+        mentioned_user_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_id", b"channel_id", "client_id", b"client_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment_media_ids", b"attachment_media_ids", "channel_id", b"channel_id", "client_id", b"client_id", "mentioned_user_ids", b"mentioned_user_ids", "reply_to_id", b"reply_to_id", "text", b"text", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -86,6 +108,7 @@ class ListMessagesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     BEFORE_SEQ_FIELD_NUMBER: _builtins.int
     AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    AROUND_SEQ_FIELD_NUMBER: _builtins.int
     channel_id: _builtins.str
     """The channel."""
     page_size: _builtins.int
@@ -96,6 +119,10 @@ class ListMessagesRequest(_message.Message):
     """Only messages before this number, newest first; 0 stands for the newest."""
     after_seq: _builtins.int
     """Only messages after this number, oldest first. Not together with `before_seq`."""
+    around_seq: _builtins.int
+    """The messages around this number, half of them before it, oldest first. The pages that follow go on after
+    them; for those before them ask with `before_seq`. Not together with the other two.
+    """
     def __init__(
         self,
         *,
@@ -104,10 +131,11 @@ class ListMessagesRequest(_message.Message):
         page_token: _builtins.str = ...,
         before_seq: _builtins.int = ...,
         after_seq: _builtins.int | None = ...,
+        around_seq: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq", "before_seq", b"before_seq", "channel_id", b"channel_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq", "around_seq", b"around_seq", "before_seq", b"before_seq", "channel_id", b"channel_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__after_seq: _TypeAlias = _typing.Literal["after_seq"]  # noqa: Y015
     _WhichOneofArgType__after_seq: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq"]  # noqa: Y015

@@ -55,14 +55,16 @@ class MessageServiceServicer:
         """Adds a message. When the reply arrives the message is on disk. A repeat with the same client id gets
         the message that the first one made.
 
-        Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (CLIENT_ID_REUSED).
+        Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (CLIENT_ID_REUSED, MESSAGE_EMPTY, TYPE_MISMATCH,
+        MEDIA_NOT_FOUND, REPLY_TO_NOT_FOUND, MENTION_NOT_MEMBER), FAILED_PRECONDITION (CHANNEL_ARCHIVED, BLOCKED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListMessages(self, request, context):
-        """The history of a channel, newest first unless `after_seq` is set.
+        """The history of a channel, newest first unless `after_seq` is set; with `around_seq`, the page in whose
+        middle that message stands, oldest first.
 
         Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
         """

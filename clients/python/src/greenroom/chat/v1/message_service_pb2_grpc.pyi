@@ -37,10 +37,12 @@ class MessageServiceStub:
     """Adds a message. When the reply arrives the message is on disk. A repeat with the same client id gets
     the message that the first one made.
 
-    Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (CLIENT_ID_REUSED).
+    Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (CLIENT_ID_REUSED, MESSAGE_EMPTY, TYPE_MISMATCH,
+    MEDIA_NOT_FOUND, REPLY_TO_NOT_FOUND, MENTION_NOT_MEMBER), FAILED_PRECONDITION (CHANNEL_ARCHIVED, BLOCKED).
     """
     ListMessages: _grpc.UnaryUnaryMultiCallable[_message_service_pb2.ListMessagesRequest, _message_service_pb2.ListMessagesResponse]
-    """The history of a channel, newest first unless `after_seq` is set.
+    """The history of a channel, newest first unless `after_seq` is set; with `around_seq`, the page in whose
+    middle that message stands, oldest first.
 
     Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
     """
@@ -54,10 +56,12 @@ class MessageServiceAsyncStub(MessageServiceStub):
     """Adds a message. When the reply arrives the message is on disk. A repeat with the same client id gets
     the message that the first one made.
 
-    Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (CLIENT_ID_REUSED).
+    Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (CLIENT_ID_REUSED, MESSAGE_EMPTY, TYPE_MISMATCH,
+    MEDIA_NOT_FOUND, REPLY_TO_NOT_FOUND, MENTION_NOT_MEMBER), FAILED_PRECONDITION (CHANNEL_ARCHIVED, BLOCKED).
     """
     ListMessages: _aio.UnaryUnaryMultiCallable[_message_service_pb2.ListMessagesRequest, _message_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
-    """The history of a channel, newest first unless `after_seq` is set.
+    """The history of a channel, newest first unless `after_seq` is set; with `around_seq`, the page in whose
+    middle that message stands, oldest first.
 
     Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
     """
@@ -74,7 +78,8 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Adds a message. When the reply arrives the message is on disk. A repeat with the same client id gets
         the message that the first one made.
 
-        Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (CLIENT_ID_REUSED).
+        Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (CLIENT_ID_REUSED, MESSAGE_EMPTY, TYPE_MISMATCH,
+        MEDIA_NOT_FOUND, REPLY_TO_NOT_FOUND, MENTION_NOT_MEMBER), FAILED_PRECONDITION (CHANNEL_ARCHIVED, BLOCKED).
         """
 
     @_abc_1.abstractmethod
@@ -83,7 +88,8 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _message_service_pb2.ListMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_message_service_pb2.ListMessagesResponse, _abc.Awaitable[_message_service_pb2.ListMessagesResponse]]:
-        """The history of a channel, newest first unless `after_seq` is set.
+        """The history of a channel, newest first unless `after_seq` is set; with `around_seq`, the page in whose
+        middle that message stands, oldest first.
 
         Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
         """

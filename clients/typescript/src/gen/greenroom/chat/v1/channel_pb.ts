@@ -13,10 +13,10 @@ import type { Message as Message$1 } from "@bufbuild/protobuf";
  * Describes the file greenroom/chat/v1/channel.proto.
  */
 export const file_greenroom_chat_v1_channel: GenFile = /*@__PURE__*/
-  fileDesc("Ch9ncmVlbnJvb20vY2hhdC92MS9jaGFubmVsLnByb3RvEhFncmVlbnJvb20uY2hhdC52MSLAAQoHQ2hhbm5lbBIKCgJpZBgBIAEoCRIsCgR0eXBlGAIgASgOMh4uZ3JlZW5yb29tLmNoYXQudjEuQ2hhbm5lbFR5cGUSDQoFZXBvY2gYAyABKAMSEAoIbGFzdF9zZXEYBCABKAMSFQoNbGFzdF9yZWFkX3NlcRgFIAEoAxISCgptZW1iZXJfaWRzGAYgAygJEi8KC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKbAQoHTWVzc2FnZRIKCgJpZBgBIAEoCRISCgpjaGFubmVsX2lkGAIgASgJEgsKA3NlcRgDIAEoAxIRCglzZW5kZXJfaWQYBCABKAkSEQoJY2xpZW50X2lkGAUgASgJEgwKBHRleHQYBiABKAkSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlsKDUNoYW5uZWxDdXJzb3ISHAoKY2hhbm5lbF9pZBgBIAEoCUIIukgFcgOwAQESFgoFZXBvY2gYAiABKANCB7pIBCICKAASFAoDc2VxGAMgASgDQge6SAQiAigAKkQKC0NoYW5uZWxUeXBlEhwKGENIQU5ORUxfVFlQRV9VTlNQRUNJRklFRBAAEhcKE0NIQU5ORUxfVFlQRV9ESVJFQ1QQAWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp]);
+  fileDesc("Ch9ncmVlbnJvb20vY2hhdC92MS9jaGFubmVsLnByb3RvEhFncmVlbnJvb20uY2hhdC52MSKRBQoHQ2hhbm5lbBIKCgJpZBgBIAEoCRIsCgR0eXBlGAIgASgOMh4uZ3JlZW5yb29tLmNoYXQudjEuQ2hhbm5lbFR5cGUSDQoFZXBvY2gYAyABKAMSEAoIbGFzdF9zZXEYBCABKAMSFQoNbGFzdF9yZWFkX3NlcRgFIAEoAxISCgptZW1iZXJfaWRzGAYgAygJEi8KC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFdGl0bGUYCSABKAkSEwoLZGVzY3JpcHRpb24YCiABKAkSFwoPYXZhdGFyX21lZGlhX2lkGAsgASgJEhAKCG9yZGVyX2lkGAwgASgJEhEKCXRpY2tldF9pZBgNIAEoCRITCgtsYXN0X2NoYW5nZRgOIAEoAxIUCgxtZW1iZXJfY291bnQYDyABKAUSLwoIb3duX3JvbGUYECABKA4yHS5ncmVlbnJvb20uY2hhdC52MS5NZW1iZXJSb2xlEi4KCm11dGVfdW50aWwYESABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDHVucmVhZF9jb3VudBgSIAEoBRIXCg91bnJlYWRfZnJvbV9zZXEYEyABKAMSMAoMYXJjaGl2ZV90aW1lGBQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdibG9ja2VkGBUgASgIEjAKDGxhc3RfbWVzc2FnZRgWIAEoCzIaLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2USDAoEZXRhZxgXIAEoCSL2AwoHTWVzc2FnZRIKCgJpZBgBIAEoCRISCgpjaGFubmVsX2lkGAIgASgJEgsKA3NlcRgDIAEoAxIRCglzZW5kZXJfaWQYBCABKAkSEQoJY2xpZW50X2lkGAUgASgJEgwKBHRleHQYBiABKAkSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKBHR5cGUYCCABKA4yHi5ncmVlbnJvb20uY2hhdC52MS5NZXNzYWdlVHlwZRIyCgthdHRhY2htZW50cxgJIAMoCzIdLmdyZWVucm9vbS5jaGF0LnYxLkF0dGFjaG1lbnQSEwoLcmVwbHlfdG9faWQYCiABKAkSEQoJdGhyZWFkX2lkGAsgASgJEhMKC3JlcGx5X2NvdW50GAwgASgFEhoKEm1lbnRpb25lZF91c2VyX2lkcxgNIAMoCRIuCglyZWFjdGlvbnMYDiADKAsyGy5ncmVlbnJvb20uY2hhdC52MS5SZWFjdGlvbhIOCgZjaGFuZ2UYDyABKAMSLQoJZWRpdF90aW1lGBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtkZWxldGVfdGltZRgRIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAihAEKCkF0dGFjaG1lbnQSEAoIbWVkaWFfaWQYASABKAkSLAoEdHlwZRgCIAEoDjIeLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2VUeXBlEgwKBG5hbWUYAyABKAkSFAoMY29udGVudF90eXBlGAQgASgJEhIKCnNpemVfYnl0ZXMYBSABKAMiOgoIUmVhY3Rpb24SDQoFZW1vamkYASABKAkSDQoFY291bnQYAiABKAUSEAoIdXNlcl9pZHMYAyADKAkihAEKDUNoYW5uZWxDdXJzb3ISHAoKY2hhbm5lbF9pZBgBIAEoCUIIukgFcgOwAQESFgoFZXBvY2gYAiABKANCB7pIBCICKAASFAoDc2VxGAMgASgDQge6SAQiAigAEhwKBmNoYW5nZRgEIAEoA0IHukgEIgIoAEgAiAEBQgkKB19jaGFuZ2UqjQEKC0NoYW5uZWxUeXBlEhwKGENIQU5ORUxfVFlQRV9VTlNQRUNJRklFRBAAEhcKE0NIQU5ORUxfVFlQRV9ESVJFQ1QQARIWChJDSEFOTkVMX1RZUEVfT1JERVIQAhIWChJDSEFOTkVMX1RZUEVfR1JPVVAQAxIXChNDSEFOTkVMX1RZUEVfVElDS0VUEAQqWAoKTWVtYmVyUm9sZRIbChdNRU1CRVJfUk9MRV9VTlNQRUNJRklFRBAAEhYKEk1FTUJFUl9ST0xFX01FTUJFUhABEhUKEU1FTUJFUl9ST0xFX0FETUlOEAIqugEKC01lc3NhZ2VUeXBlEhwKGE1FU1NBR0VfVFlQRV9VTlNQRUNJRklFRBAAEhUKEU1FU1NBR0VfVFlQRV9URVhUEAESFgoSTUVTU0FHRV9UWVBFX0lNQUdFEAISFgoSTUVTU0FHRV9UWVBFX1ZJREVPEAMSFgoSTUVTU0FHRV9UWVBFX0FVRElPEAQSFQoRTUVTU0FHRV9UWVBFX0ZJTEUQBRIXChNNRVNTQUdFX1RZUEVfU1lTVEVNEAZiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp]);
 
 /**
- * A conversation.
+ * A conversation, as one of its members sees it.
  *
  * @generated from message greenroom.chat.v1.Channel
  */
@@ -57,7 +57,7 @@ export type Channel = Message$1<"greenroom.chat.v1.Channel"> & {
   lastReadSeq: bigint;
 
   /**
-   * Ids of the members (both, in a direct channel).
+   * Ids of the members, by id: both in a direct channel, the first 100 in others. ListMembers has them all.
    *
    * @generated from field: repeated string member_ids = 6;
    */
@@ -69,6 +69,120 @@ export type Channel = Message$1<"greenroom.chat.v1.Channel"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 7;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * When the newest message came, or the channel was changed.
+   *
+   * @generated from field: google.protobuf.Timestamp update_time = 8;
+   */
+  updateTime?: Timestamp | undefined;
+
+  /**
+   * Name of a group; empty in direct channels.
+   *
+   * @generated from field: string title = 9;
+   */
+  title: string;
+
+  /**
+   * What the group is for.
+   *
+   * @generated from field: string description = 10;
+   */
+  description: string;
+
+  /**
+   * Picture of the group.
+   *
+   * @generated from field: string avatar_media_id = 11;
+   */
+  avatarMediaId: string;
+
+  /**
+   * The order that the channel belongs to; set for ORDER only.
+   *
+   * @generated from field: string order_id = 12;
+   */
+  orderId: string;
+
+  /**
+   * The support ticket that the channel belongs to; set for TICKET only.
+   *
+   * @generated from field: string ticket_id = 13;
+   */
+  ticketId: string;
+
+  /**
+   * Number of the newest change; see ChannelCursor.
+   *
+   * @generated from field: int64 last_change = 14;
+   */
+  lastChange: bigint;
+
+  /**
+   * How many members there are.
+   *
+   * @generated from field: int32 member_count = 15;
+   */
+  memberCount: number;
+
+  /**
+   * The caller's role.
+   *
+   * @generated from field: greenroom.chat.v1.MemberRole own_role = 16;
+   */
+  ownRole: MemberRole;
+
+  /**
+   * The caller is not notified before this time; unset when they are.
+   *
+   * @generated from field: google.protobuf.Timestamp mute_until = 17;
+   */
+  muteUntil?: Timestamp | undefined;
+
+  /**
+   * Messages of others after the caller's read mark, replies in threads included and deleted ones not; 1,000
+   * stands for that many or more.
+   *
+   * @generated from field: int32 unread_count = 18;
+   */
+  unreadCount: number;
+
+  /**
+   * The number from which on the caller has marked messages as unread; 0 when they have not. Nobody else
+   * sees it.
+   *
+   * @generated from field: int64 unread_from_seq = 19;
+   */
+  unreadFromSeq: bigint;
+
+  /**
+   * When the channel was archived; it can be read and not be written to. Unset while it is open.
+   *
+   * @generated from field: google.protobuf.Timestamp archive_time = 20;
+   */
+  archiveTime?: Timestamp | undefined;
+
+  /**
+   * True in a direct channel when one of the two has blocked the other: nobody can write to it.
+   *
+   * @generated from field: bool blocked = 21;
+   */
+  blocked: boolean;
+
+  /**
+   * The newest message that is not deleted.
+   *
+   * @generated from field: greenroom.chat.v1.Message last_message = 22;
+   */
+  lastMessage?: Message | undefined;
+
+  /**
+   * Changes when title, description, picture, or the archiving of the channel change (AIP-154).
+   *
+   * @generated from field: string etag = 23;
+   */
+  etag: string;
 };
 
 /**
@@ -106,7 +220,7 @@ export type Message = Message$1<"greenroom.chat.v1.Message"> & {
   seq: bigint;
 
   /**
-   * Who sent it.
+   * Who sent it; empty for messages of the system.
    *
    * @generated from field: string sender_id = 4;
    */
@@ -120,7 +234,7 @@ export type Message = Message$1<"greenroom.chat.v1.Message"> & {
   clientId: string;
 
   /**
-   * The text.
+   * The text; empty when there are attachments only, and when it was deleted.
    *
    * @generated from field: string text = 6;
    */
@@ -132,6 +246,78 @@ export type Message = Message$1<"greenroom.chat.v1.Message"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 7;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * What it holds.
+   *
+   * @generated from field: greenroom.chat.v1.MessageType type = 8;
+   */
+  type: MessageType;
+
+  /**
+   * Files that belong to it.
+   *
+   * @generated from field: repeated greenroom.chat.v1.Attachment attachments = 9;
+   */
+  attachments: Attachment[];
+
+  /**
+   * The message that this one answers; empty when none.
+   *
+   * @generated from field: string reply_to_id = 10;
+   */
+  replyToId: string;
+
+  /**
+   * The message that began the thread of this one; empty when it is not an answer.
+   *
+   * @generated from field: string thread_id = 11;
+   */
+  threadId: string;
+
+  /**
+   * Answers in the thread that this message began, deleted ones included; as of when it was read, for new
+   * answers are messages of their own.
+   *
+   * @generated from field: int32 reply_count = 12;
+   */
+  replyCount: number;
+
+  /**
+   * Members who are mentioned.
+   *
+   * @generated from field: repeated string mentioned_user_ids = 13;
+   */
+  mentionedUserIds: string[];
+
+  /**
+   * Reactions, oldest first.
+   *
+   * @generated from field: repeated greenroom.chat.v1.Reaction reactions = 14;
+   */
+  reactions: Reaction[];
+
+  /**
+   * Number of its newest change in the channel; 0 when it was never changed. Of two versions of a message the
+   * one with the higher number is newer.
+   *
+   * @generated from field: int64 change = 15;
+   */
+  change: bigint;
+
+  /**
+   * When its text was edited last; unset when never.
+   *
+   * @generated from field: google.protobuf.Timestamp edit_time = 16;
+   */
+  editTime?: Timestamp | undefined;
+
+  /**
+   * When it was deleted; only its place is left then.
+   *
+   * @generated from field: google.protobuf.Timestamp delete_time = 17;
+   */
+  deleteTime?: Timestamp | undefined;
 };
 
 /**
@@ -142,7 +328,92 @@ export const MessageSchema: GenMessage<Message> = /*@__PURE__*/
   messageDesc(file_greenroom_chat_v1_channel, 1);
 
 /**
- * A position in a channel.
+ * A file that belongs to a message, as it was when the message was sent.
+ *
+ * @generated from message greenroom.chat.v1.Attachment
+ */
+export type Attachment = Message$1<"greenroom.chat.v1.Attachment"> & {
+  /**
+   * The media asset.
+   *
+   * @generated from field: string media_id = 1;
+   */
+  mediaId: string;
+
+  /**
+   * IMAGE, VIDEO, AUDIO or FILE.
+   *
+   * @generated from field: greenroom.chat.v1.MessageType type = 2;
+   */
+  type: MessageType;
+
+  /**
+   * Name of the file.
+   *
+   * @generated from field: string name = 3;
+   */
+  name: string;
+
+  /**
+   * Media type (RFC 6838), such as `image/png`.
+   *
+   * @generated from field: string content_type = 4;
+   */
+  contentType: string;
+
+  /**
+   * Bytes.
+   *
+   * @generated from field: int64 size_bytes = 5;
+   */
+  sizeBytes: bigint;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.Attachment.
+ * Use `create(AttachmentSchema)` to create a new message.
+ */
+export const AttachmentSchema: GenMessage<Attachment> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel, 2);
+
+/**
+ * One emoji under a message, and who chose it.
+ *
+ * @generated from message greenroom.chat.v1.Reaction
+ */
+export type Reaction = Message$1<"greenroom.chat.v1.Reaction"> & {
+  /**
+   * The emoji.
+   *
+   * @generated from field: string emoji = 1;
+   */
+  emoji: string;
+
+  /**
+   * How many chose it.
+   *
+   * @generated from field: int32 count = 2;
+   */
+  count: number;
+
+  /**
+   * The first 100 of them, in the order in which they did.
+   *
+   * @generated from field: repeated string user_ids = 3;
+   */
+  userIds: string[];
+};
+
+/**
+ * Describes the message greenroom.chat.v1.Reaction.
+ * Use `create(ReactionSchema)` to create a new message.
+ */
+export const ReactionSchema: GenMessage<Reaction> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel, 3);
+
+/**
+ * A position in a channel. Messages have numbers, and so have changes to what was there before: an edit, a
+ * deletion, reactions, members, the title. Both count 1, 2, 3, ... by themselves.
  *
  * @generated from message greenroom.chat.v1.ChannelCursor
  */
@@ -167,6 +438,13 @@ export type ChannelCursor = Message$1<"greenroom.chat.v1.ChannelCursor"> & {
    * @generated from field: int64 seq = 3;
    */
   seq: bigint;
+
+  /**
+   * The last change that was seen; when it is not set, changes before now are not told.
+   *
+   * @generated from field: optional int64 change = 4;
+   */
+  change?: bigint | undefined;
 };
 
 /**
@@ -174,7 +452,7 @@ export type ChannelCursor = Message$1<"greenroom.chat.v1.ChannelCursor"> & {
  * Use `create(ChannelCursorSchema)` to create a new message.
  */
 export const ChannelCursorSchema: GenMessage<ChannelCursor> = /*@__PURE__*/
-  messageDesc(file_greenroom_chat_v1_channel, 2);
+  messageDesc(file_greenroom_chat_v1_channel, 4);
 
 /**
  * What kind of conversation.
@@ -195,6 +473,27 @@ export enum ChannelType {
    * @generated from enum value: CHANNEL_TYPE_DIRECT = 1;
    */
   DIRECT = 1,
+
+  /**
+   * The conversation of those who take part in an order.
+   *
+   * @generated from enum value: CHANNEL_TYPE_ORDER = 2;
+   */
+  ORDER = 2,
+
+  /**
+   * A group that its admins look after.
+   *
+   * @generated from enum value: CHANNEL_TYPE_GROUP = 3;
+   */
+  GROUP = 3,
+
+  /**
+   * The conversation about a support ticket.
+   *
+   * @generated from enum value: CHANNEL_TYPE_TICKET = 4;
+   */
+  TICKET = 4,
 }
 
 /**
@@ -202,4 +501,100 @@ export enum ChannelType {
  */
 export const ChannelTypeSchema: GenEnum<ChannelType> = /*@__PURE__*/
   enumDesc(file_greenroom_chat_v1_channel, 0);
+
+/**
+ * What a member may do in a channel.
+ *
+ * @generated from enum greenroom.chat.v1.MemberRole
+ */
+export enum MemberRole {
+  /**
+   * Not a role; never sent.
+   *
+   * @generated from enum value: MEMBER_ROLE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Reads and writes.
+   *
+   * @generated from enum value: MEMBER_ROLE_MEMBER = 1;
+   */
+  MEMBER = 1,
+
+  /**
+   * Looks after a group: its members, its title, the messages of all.
+   *
+   * @generated from enum value: MEMBER_ROLE_ADMIN = 2;
+   */
+  ADMIN = 2,
+}
+
+/**
+ * Describes the enum greenroom.chat.v1.MemberRole.
+ */
+export const MemberRoleSchema: GenEnum<MemberRole> = /*@__PURE__*/
+  enumDesc(file_greenroom_chat_v1_channel, 1);
+
+/**
+ * What a message holds.
+ *
+ * @generated from enum greenroom.chat.v1.MessageType
+ */
+export enum MessageType {
+  /**
+   * Chosen by the server from the attachments.
+   *
+   * @generated from enum value: MESSAGE_TYPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Text.
+   *
+   * @generated from enum value: MESSAGE_TYPE_TEXT = 1;
+   */
+  TEXT = 1,
+
+  /**
+   * Pictures.
+   *
+   * @generated from enum value: MESSAGE_TYPE_IMAGE = 2;
+   */
+  IMAGE = 2,
+
+  /**
+   * Videos.
+   *
+   * @generated from enum value: MESSAGE_TYPE_VIDEO = 3;
+   */
+  VIDEO = 3,
+
+  /**
+   * Recorded sound.
+   *
+   * @generated from enum value: MESSAGE_TYPE_AUDIO = 4;
+   */
+  AUDIO = 4,
+
+  /**
+   * Files of any kind.
+   *
+   * @generated from enum value: MESSAGE_TYPE_FILE = 5;
+   */
+  FILE = 5,
+
+  /**
+   * Word of the system, such as that an order was delivered. Nobody can send it.
+   *
+   * @generated from enum value: MESSAGE_TYPE_SYSTEM = 6;
+   */
+  SYSTEM = 6,
+}
+
+/**
+ * Describes the enum greenroom.chat.v1.MessageType.
+ */
+export const MessageTypeSchema: GenEnum<MessageType> = /*@__PURE__*/
+  enumDesc(file_greenroom_chat_v1_channel, 2);
 

@@ -9,7 +9,7 @@ import { enumDesc, fileDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file greenroom/chat/v1/error_reason.proto.
  */
 export const file_greenroom_chat_v1_error_reason: GenFile = /*@__PURE__*/
-  fileDesc("CiRncmVlbnJvb20vY2hhdC92MS9lcnJvcl9yZWFzb24ucHJvdG8SEWdyZWVucm9vbS5jaGF0LnYxKrwDCg9DaGF0RXJyb3JSZWFzb24SIQodQ0hBVF9FUlJPUl9SRUFTT05fVU5TUEVDSUZJRUQQABInCiNDSEFUX0VSUk9SX1JFQVNPTl9DSEFOTkVMX05PVF9GT1VORBABEiQKIENIQVRfRVJST1JfUkVBU09OX1VTRVJfTk9UX0ZPVU5EEAISJgoiQ0hBVF9FUlJPUl9SRUFTT05fRElSRUNUX1dJVEhfU0VMRhADEiYKIkNIQVRfRVJST1JfUkVBU09OX0NMSUVOVF9JRF9SRVVTRUQQBBIqCiZDSEFUX0VSUk9SX1JFQVNPTl9SRVNVTUVfVE9LRU5fSU5WQUxJRBAFEiIKHkNIQVRfRVJST1JfUkVBU09OX0NVUlNPUl9BSEVBRBAGEh8KG0NIQVRfRVJST1JfUkVBU09OX1NFUV9BSEVBRBAHEiMKH0NIQVRfRVJST1JfUkVBU09OX1NMT1dfQ09OU1VNRVIQCBInCiNDSEFUX0VSUk9SX1JFQVNPTl9UT09fTUFOWV9DSEFOTkVMUxAJEigKJENIQVRfRVJST1JfUkVBU09OX0FMUkVBRFlfU1VCU0NSSUJFRBAKYgZwcm90bzM");
+  fileDesc("CiRncmVlbnJvb20vY2hhdC92MS9lcnJvcl9yZWFzb24ucHJvdG8SEWdyZWVucm9vbS5jaGF0LnYxKs4ICg9DaGF0RXJyb3JSZWFzb24SIQodQ0hBVF9FUlJPUl9SRUFTT05fVU5TUEVDSUZJRUQQABInCiNDSEFUX0VSUk9SX1JFQVNPTl9DSEFOTkVMX05PVF9GT1VORBABEiQKIENIQVRfRVJST1JfUkVBU09OX1VTRVJfTk9UX0ZPVU5EEAISJgoiQ0hBVF9FUlJPUl9SRUFTT05fRElSRUNUX1dJVEhfU0VMRhADEiYKIkNIQVRfRVJST1JfUkVBU09OX0NMSUVOVF9JRF9SRVVTRUQQBBIqCiZDSEFUX0VSUk9SX1JFQVNPTl9SRVNVTUVfVE9LRU5fSU5WQUxJRBAFEiIKHkNIQVRfRVJST1JfUkVBU09OX0NVUlNPUl9BSEVBRBAGEh8KG0NIQVRfRVJST1JfUkVBU09OX1NFUV9BSEVBRBAHEiMKH0NIQVRfRVJST1JfUkVBU09OX1NMT1dfQ09OU1VNRVIQCBInCiNDSEFUX0VSUk9SX1JFQVNPTl9UT09fTUFOWV9DSEFOTkVMUxAJEigKJENIQVRfRVJST1JfUkVBU09OX0FMUkVBRFlfU1VCU0NSSUJFRBAKEicKI0NIQVRfRVJST1JfUkVBU09OX01FU1NBR0VfTk9UX0ZPVU5EEAsSJgoiQ0hBVF9FUlJPUl9SRUFTT05fTUVNQkVSX05PVF9GT1VORBAMEiIKHkNIQVRfRVJST1JfUkVBU09OX1JPTEVfRk9SQklEUxANEiEKHUNIQVRfRVJST1JfUkVBU09OX05PVF9BX0dST1VQEA4SJgoiQ0hBVF9FUlJPUl9SRUFTT05fQ0hBTk5FTF9BUkNISVZFRBAPEh0KGUNIQVRfRVJST1JfUkVBU09OX0JMT0NLRUQQEBIjCh9DSEFUX0VSUk9SX1JFQVNPTl9NRVNTQUdFX0VNUFRZEBESJQohQ0hBVF9FUlJPUl9SRUFTT05fTUVESUFfTk9UX0ZPVU5EEBISKAokQ0hBVF9FUlJPUl9SRUFTT05fUkVQTFlfVE9fTk9UX0ZPVU5EEBMSKAokQ0hBVF9FUlJPUl9SRUFTT05fTUVOVElPTl9OT1RfTUVNQkVSEBQSIwofQ0hBVF9FUlJPUl9SRUFTT05fVFlQRV9NSVNNQVRDSBAVEiYKIkNIQVRfRVJST1JfUkVBU09OX0VESVRfV0lORE9XX09WRVIQFhIlCiFDSEFUX0VSUk9SX1JFQVNPTl9NRVNTQUdFX0RFTEVURUQQFxIoCiRDSEFUX0VSUk9SX1JFQVNPTl9UT09fTUFOWV9SRUFDVElPTlMQGBImCiJDSEFUX0VSUk9SX1JFQVNPTl9UT09fTUFOWV9NRU1CRVJTEBkSKAokQ0hBVF9FUlJPUl9SRUFTT05fU1lOQ19UT0tFTl9JTlZBTElEEBoSIQodQ0hBVF9FUlJPUl9SRUFTT05fUVVFUllfRU1QVFkQG2IGcHJvdG8z");
 
 /**
  * Reasons in `google.rpc.ErrorInfo.reason` of the chat services. The domain is `greenroom`.
@@ -93,6 +93,125 @@ export enum ChatErrorReason {
    * @generated from enum value: CHAT_ERROR_REASON_ALREADY_SUBSCRIBED = 10;
    */
   ALREADY_SUBSCRIBED = 10,
+
+  /**
+   * NOT_FOUND: no such message, or not in a channel of the caller's.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_MESSAGE_NOT_FOUND = 11;
+   */
+  MESSAGE_NOT_FOUND = 11,
+
+  /**
+   * NOT_FOUND: that user is not a member of the channel.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_MEMBER_NOT_FOUND = 12;
+   */
+  MEMBER_NOT_FOUND = 12,
+
+  /**
+   * PERMISSION_DENIED: the caller's role in the channel does not permit it.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_ROLE_FORBIDS = 13;
+   */
+  ROLE_FORBIDS = 13,
+
+  /**
+   * FAILED_PRECONDITION: only groups have this; members of other channels follow what the channel is for.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_NOT_A_GROUP = 14;
+   */
+  NOT_A_GROUP = 14,
+
+  /**
+   * FAILED_PRECONDITION: the channel is archived.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_CHANNEL_ARCHIVED = 15;
+   */
+  CHANNEL_ARCHIVED = 15,
+
+  /**
+   * FAILED_PRECONDITION: one of the two has blocked the other.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_BLOCKED = 16;
+   */
+  BLOCKED = 16,
+
+  /**
+   * INVALID_ARGUMENT: a message needs a text or attachments.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_MESSAGE_EMPTY = 17;
+   */
+  MESSAGE_EMPTY = 17,
+
+  /**
+   * INVALID_ARGUMENT: no such media asset, not the caller's, or not ready yet.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_MEDIA_NOT_FOUND = 18;
+   */
+  MEDIA_NOT_FOUND = 18,
+
+  /**
+   * INVALID_ARGUMENT: the message that is to be answered is not in this channel, or was deleted.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_REPLY_TO_NOT_FOUND = 19;
+   */
+  REPLY_TO_NOT_FOUND = 19,
+
+  /**
+   * INVALID_ARGUMENT: somebody is mentioned who is not a member of the channel.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_MENTION_NOT_MEMBER = 20;
+   */
+  MENTION_NOT_MEMBER = 20,
+
+  /**
+   * INVALID_ARGUMENT: the type does not fit the attachments.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_TYPE_MISMATCH = 21;
+   */
+  TYPE_MISMATCH = 21,
+
+  /**
+   * FAILED_PRECONDITION: the time in which a message can be edited is over.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_EDIT_WINDOW_OVER = 22;
+   */
+  EDIT_WINDOW_OVER = 22,
+
+  /**
+   * FAILED_PRECONDITION: the message was deleted.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_MESSAGE_DELETED = 23;
+   */
+  MESSAGE_DELETED = 23,
+
+  /**
+   * FAILED_PRECONDITION: a message takes 20 different emojis.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_TOO_MANY_REACTIONS = 24;
+   */
+  TOO_MANY_REACTIONS = 24,
+
+  /**
+   * FAILED_PRECONDITION: the group has as many members as a group can have.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_TOO_MANY_MEMBERS = 25;
+   */
+  TOO_MANY_MEMBERS = 25,
+
+  /**
+   * INVALID_ARGUMENT: the sync token is not one of this server's, or was issued to somebody else.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_SYNC_TOKEN_INVALID = 26;
+   */
+  SYNC_TOKEN_INVALID = 26,
+
+  /**
+   * INVALID_ARGUMENT: the query has no word to search for.
+   *
+   * @generated from enum value: CHAT_ERROR_REASON_QUERY_EMPTY = 27;
+   */
+  QUERY_EMPTY = 27,
 }
 
 /**

@@ -4,9 +4,9 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Duration } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
-import type { Message as Message$1 } from "./channel_pb.js";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { MemberRole, Message as Message$1 } from "./channel_pb.js";
 import { file_greenroom_chat_v1_channel } from "./channel_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file greenroom/chat/v1/event.proto.
  */
 export const file_greenroom_chat_v1_event: GenFile = /*@__PURE__*/
-  fileDesc("Ch1ncmVlbnJvb20vY2hhdC92MS9ldmVudC5wcm90bxIRZ3JlZW5yb29tLmNoYXQudjEi9gEKCUNoYXRFdmVudBISCgpjaGFubmVsX2lkGAEgASgJEg0KBWVwb2NoGAIgASgDEgsKA3NlcRgDIAEoAxItCgdtZXNzYWdlGAQgASgLMhouZ3JlZW5yb29tLmNoYXQudjEuTWVzc2FnZUgAEisKBHJlYWQYBSABKAsyGy5ncmVlbnJvb20uY2hhdC52MS5SZWFkTWFya0gAEisKBnR5cGluZxgGIAEoCzIZLmdyZWVucm9vbS5jaGF0LnYxLlR5cGluZ0gAEiUKA2dhcBgHIAEoCzIWLmdyZWVucm9vbS5jaGF0LnYxLkdhcEgAQgkKB3BheWxvYWQiKAoIUmVhZE1hcmsSDwoHdXNlcl9pZBgBIAEoCRILCgNzZXEYAiABKAMiGQoGVHlwaW5nEg8KB3VzZXJfaWQYASABKAkiGAoDR2FwEhEKCWZpcnN0X3NlcRgBIAEoAyIhCglIZWFydGJlYXQSFAoMcmVzdW1lX3Rva2VuGAEgASgJInkKA0VuZBIsCgZyZWFzb24YASABKA4yHC5ncmVlbnJvb20uY2hhdC52MS5FbmRSZWFzb24SFAoMcmVzdW1lX3Rva2VuGAIgASgJEi4KC3JldHJ5X2RlbGF5GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uKpkBCglFbmRSZWFzb24SGgoWRU5EX1JFQVNPTl9VTlNQRUNJRklFRBAAEhcKE0VORF9SRUFTT05fRFJBSU5JTkcQARIcChhFTkRfUkVBU09OX1NFU1NJT05fRU5ERUQQAhIbChdFTkRfUkVBU09OX01BWF9EVVJBVElPThADEhwKGEVORF9SRUFTT05fU0xPV19DT05TVU1FUhAEYgZwcm90bzM", [file_google_protobuf_duration, file_greenroom_chat_v1_channel]);
+  fileDesc("Ch1ncmVlbnJvb20vY2hhdC92MS9ldmVudC5wcm90bxIRZ3JlZW5yb29tLmNoYXQudjEitwQKCUNoYXRFdmVudBISCgpjaGFubmVsX2lkGAEgASgJEg0KBWVwb2NoGAIgASgDEgsKA3NlcRgDIAEoAxItCgdtZXNzYWdlGAQgASgLMhouZ3JlZW5yb29tLmNoYXQudjEuTWVzc2FnZUgAEisKBHJlYWQYBSABKAsyGy5ncmVlbnJvb20uY2hhdC52MS5SZWFkTWFya0gAEisKBnR5cGluZxgGIAEoCzIZLmdyZWVucm9vbS5jaGF0LnYxLlR5cGluZ0gAEiUKA2dhcBgHIAEoCzIWLmdyZWVucm9vbS5jaGF0LnYxLkdhcEgAEi0KB2NoYW5nZWQYCCABKAsyGi5ncmVlbnJvb20uY2hhdC52MS5NZXNzYWdlSAASNAoJZGVsaXZlcmVkGAkgASgLMh8uZ3JlZW5yb29tLmNoYXQudjEuRGVsaXZlcnlNYXJrSAASLwoIcHJlc2VuY2UYCiABKAsyGy5ncmVlbnJvb20uY2hhdC52MS5QcmVzZW5jZUgAEjEKB2NoYW5uZWwYCyABKAsyHi5ncmVlbnJvb20uY2hhdC52MS5DaGFubmVsSW5mb0gAEjEKBm1lbWJlchgMIAEoCzIfLmdyZWVucm9vbS5jaGF0LnYxLk1lbWJlckNoYW5nZUgAEjMKBWVuZGVkGA0gASgLMiIuZ3JlZW5yb29tLmNoYXQudjEuTWVtYmVyc2hpcEVuZGVkSAASDgoGY2hhbmdlGA4gASgDQgkKB3BheWxvYWQiQQoIUmVhZE1hcmsSDwoHdXNlcl9pZBgBIAEoCRILCgNzZXEYAiABKAMSFwoPdW5yZWFkX2Zyb21fc2VxGAMgASgDIiwKDERlbGl2ZXJ5TWFyaxIPCgd1c2VyX2lkGAEgASgJEgsKA3NlcRgCIAEoAyJhCghQcmVzZW5jZRIPCgd1c2VyX2lkGAEgASgJEg4KBm9ubGluZRgCIAEoCBI0ChBsYXN0X29ubGluZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKNAQoLQ2hhbm5lbEluZm8SDQoFdGl0bGUYASABKAkSEwoLZGVzY3JpcHRpb24YAiABKAkSFwoPYXZhdGFyX21lZGlhX2lkGAMgASgJEjAKDGFyY2hpdmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHYmxvY2tlZBgFIAEoCCJMCgxNZW1iZXJDaGFuZ2USDwoHdXNlcl9pZBgBIAEoCRIrCgRyb2xlGAIgASgOMh0uZ3JlZW5yb29tLmNoYXQudjEuTWVtYmVyUm9sZSIRCg9NZW1iZXJzaGlwRW5kZWQiGQoGVHlwaW5nEg8KB3VzZXJfaWQYASABKAkiGAoDR2FwEhEKCWZpcnN0X3NlcRgBIAEoAyIhCglIZWFydGJlYXQSFAoMcmVzdW1lX3Rva2VuGAEgASgJInkKA0VuZBIsCgZyZWFzb24YASABKA4yHC5ncmVlbnJvb20uY2hhdC52MS5FbmRSZWFzb24SFAoMcmVzdW1lX3Rva2VuGAIgASgJEi4KC3JldHJ5X2RlbGF5GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uKpkBCglFbmRSZWFzb24SGgoWRU5EX1JFQVNPTl9VTlNQRUNJRklFRBAAEhcKE0VORF9SRUFTT05fRFJBSU5JTkcQARIcChhFTkRfUkVBU09OX1NFU1NJT05fRU5ERUQQAhIbChdFTkRfUkVBU09OX01BWF9EVVJBVElPThADEhwKGEVORF9SRUFTT05fU0xPV19DT05TVU1FUhAEYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_greenroom_chat_v1_channel]);
 
 /**
  * Something that happened in a channel.
@@ -80,7 +80,63 @@ export type ChatEvent = Message<"greenroom.chat.v1.ChatEvent"> & {
      */
     value: Gap;
     case: "gap";
+  } | {
+    /**
+     * A message was edited or deleted, or its reactions changed: how it is now. Where several changes came
+     * together only the last one is told.
+     *
+     * @generated from field: greenroom.chat.v1.Message changed = 8;
+     */
+    value: Message$1;
+    case: "changed";
+  } | {
+    /**
+     * More was delivered to a member.
+     *
+     * @generated from field: greenroom.chat.v1.DeliveryMark delivered = 9;
+     */
+    value: DeliveryMark;
+    case: "delivered";
+  } | {
+    /**
+     * A member came online or went offline.
+     *
+     * @generated from field: greenroom.chat.v1.Presence presence = 10;
+     */
+    value: Presence;
+    case: "presence";
+  } | {
+    /**
+     * Title, description, picture or state of the channel changed.
+     *
+     * @generated from field: greenroom.chat.v1.ChannelInfo channel = 11;
+     */
+    value: ChannelInfo;
+    case: "channel";
+  } | {
+    /**
+     * Somebody joined, left, or has another role.
+     *
+     * @generated from field: greenroom.chat.v1.MemberChange member = 12;
+     */
+    value: MemberChange;
+    case: "member";
+  } | {
+    /**
+     * The caller is no member any more; the channel's last event on this stream.
+     *
+     * @generated from field: greenroom.chat.v1.MembershipEnded ended = 13;
+     */
+    value: MembershipEnded;
+    case: "ended";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Number of the change in the channel for `changed`, `channel` and `member`; 0 for the others.
+   *
+   * @generated from field: int64 change = 14;
+   */
+  change: bigint;
 };
 
 /**
@@ -109,6 +165,14 @@ export type ReadMark = Message<"greenroom.chat.v1.ReadMark"> & {
    * @generated from field: int64 seq = 2;
    */
   seq: bigint;
+
+  /**
+   * From here on the member has marked messages as unread; 0 when they have not. Only on the member's own
+   * streams.
+   *
+   * @generated from field: int64 unread_from_seq = 3;
+   */
+  unreadFromSeq: bigint;
 };
 
 /**
@@ -117,6 +181,161 @@ export type ReadMark = Message<"greenroom.chat.v1.ReadMark"> & {
  */
 export const ReadMarkSchema: GenMessage<ReadMark> = /*@__PURE__*/
   messageDesc(file_greenroom_chat_v1_event, 1);
+
+/**
+ * How far messages have come to a member's devices.
+ *
+ * @generated from message greenroom.chat.v1.DeliveryMark
+ */
+export type DeliveryMark = Message<"greenroom.chat.v1.DeliveryMark"> & {
+  /**
+   * The member.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * Messages up to here were delivered.
+   *
+   * @generated from field: int64 seq = 2;
+   */
+  seq: bigint;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.DeliveryMark.
+ * Use `create(DeliveryMarkSchema)` to create a new message.
+ */
+export const DeliveryMarkSchema: GenMessage<DeliveryMark> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_event, 2);
+
+/**
+ * Whether somebody is there. Computed from their live streams.
+ *
+ * @generated from message greenroom.chat.v1.Presence
+ */
+export type Presence = Message<"greenroom.chat.v1.Presence"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * True while they have a live stream.
+   *
+   * @generated from field: bool online = 2;
+   */
+  online: boolean;
+
+  /**
+   * When they last had one; unset when never, and while they have one.
+   *
+   * @generated from field: google.protobuf.Timestamp last_online_time = 3;
+   */
+  lastOnlineTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.Presence.
+ * Use `create(PresenceSchema)` to create a new message.
+ */
+export const PresenceSchema: GenMessage<Presence> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_event, 3);
+
+/**
+ * What may change about a channel itself.
+ *
+ * @generated from message greenroom.chat.v1.ChannelInfo
+ */
+export type ChannelInfo = Message<"greenroom.chat.v1.ChannelInfo"> & {
+  /**
+   * Name of the group.
+   *
+   * @generated from field: string title = 1;
+   */
+  title: string;
+
+  /**
+   * What the group is for.
+   *
+   * @generated from field: string description = 2;
+   */
+  description: string;
+
+  /**
+   * Picture of the group.
+   *
+   * @generated from field: string avatar_media_id = 3;
+   */
+  avatarMediaId: string;
+
+  /**
+   * When the channel was archived; unset while it is open.
+   *
+   * @generated from field: google.protobuf.Timestamp archive_time = 4;
+   */
+  archiveTime?: Timestamp | undefined;
+
+  /**
+   * True in a direct channel when one of the two has blocked the other.
+   *
+   * @generated from field: bool blocked = 5;
+   */
+  blocked: boolean;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.ChannelInfo.
+ * Use `create(ChannelInfoSchema)` to create a new message.
+ */
+export const ChannelInfoSchema: GenMessage<ChannelInfo> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_event, 4);
+
+/**
+ * A membership as it is now.
+ *
+ * @generated from message greenroom.chat.v1.MemberChange
+ */
+export type MemberChange = Message<"greenroom.chat.v1.MemberChange"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * Their role; unspecified when they are no member any more.
+   *
+   * @generated from field: greenroom.chat.v1.MemberRole role = 2;
+   */
+  role: MemberRole;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.MemberChange.
+ * Use `create(MemberChangeSchema)` to create a new message.
+ */
+export const MemberChangeSchema: GenMessage<MemberChange> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_event, 5);
+
+/**
+ * The caller is no member any more.
+ *
+ * @generated from message greenroom.chat.v1.MembershipEnded
+ */
+export type MembershipEnded = Message<"greenroom.chat.v1.MembershipEnded"> & {
+};
+
+/**
+ * Describes the message greenroom.chat.v1.MembershipEnded.
+ * Use `create(MembershipEndedSchema)` to create a new message.
+ */
+export const MembershipEndedSchema: GenMessage<MembershipEnded> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_event, 6);
 
 /**
  * A member is typing; goes out after five seconds without another one.
@@ -137,7 +356,7 @@ export type Typing = Message<"greenroom.chat.v1.Typing"> & {
  * Use `create(TypingSchema)` to create a new message.
  */
 export const TypingSchema: GenMessage<Typing> = /*@__PURE__*/
-  messageDesc(file_greenroom_chat_v1_event, 2);
+  messageDesc(file_greenroom_chat_v1_event, 7);
 
 /**
  * The history between the asked position and `first_seq` is gone, or the channel's numbering started anew.
@@ -159,7 +378,7 @@ export type Gap = Message<"greenroom.chat.v1.Gap"> & {
  * Use `create(GapSchema)` to create a new message.
  */
 export const GapSchema: GenMessage<Gap> = /*@__PURE__*/
-  messageDesc(file_greenroom_chat_v1_event, 3);
+  messageDesc(file_greenroom_chat_v1_event, 8);
 
 /**
  * Sent when nothing else is, and once when the stream has caught up.
@@ -180,7 +399,7 @@ export type Heartbeat = Message<"greenroom.chat.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_greenroom_chat_v1_event, 4);
+  messageDesc(file_greenroom_chat_v1_event, 9);
 
 /**
  * The last reply of a stream that the server ends.
@@ -215,7 +434,7 @@ export type End = Message<"greenroom.chat.v1.End"> & {
  * Use `create(EndSchema)` to create a new message.
  */
 export const EndSchema: GenMessage<End> = /*@__PURE__*/
-  messageDesc(file_greenroom_chat_v1_event, 5);
+  messageDesc(file_greenroom_chat_v1_event, 10);
 
 /**
  * Why the server ends a stream.

@@ -6,7 +6,7 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb.js";
-import type { ChannelCursor, Message as Message$1 } from "./channel_pb.js";
+import type { ChannelCursor, Message as Message$1, MessageType } from "./channel_pb.js";
 import { file_greenroom_chat_v1_channel } from "./channel_pb.js";
 import { file_greenroom_options_v1_policy } from "../../options/v1/policy_pb.js";
 import type { Message } from "@bufbuild/protobuf";
@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file greenroom/chat/v1/message_service.proto.
  */
 export const file_greenroom_chat_v1_message_service: GenFile = /*@__PURE__*/
-  fileDesc("CidncmVlbnJvb20vY2hhdC92MS9tZXNzYWdlX3NlcnZpY2UucHJvdG8SEWdyZWVucm9vbS5jaGF0LnYxImoKElNlbmRNZXNzYWdlUmVxdWVzdBIcCgpjaGFubmVsX2lkGAEgASgJQgi6SAVyA7ABARIcCgljbGllbnRfaWQYAiABKAlCCbpIBnIEEAEYQBIYCgR0ZXh0GAMgASgJQgq6SAdyBRABGKAfIkIKE1NlbmRNZXNzYWdlUmVzcG9uc2USKwoHbWVzc2FnZRgBIAEoCzIaLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2UisAIKE0xpc3RNZXNzYWdlc1JlcXVlc3QSHAoKY2hhbm5lbF9pZBgBIAEoCUIIukgFcgOwAQESHQoJcGFnZV9zaXplGAIgASgFQgq6SAcaBRjIASgAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIAIEhsKCmJlZm9yZV9zZXEYBCABKANCB7pIBCICKAASHwoJYWZ0ZXJfc2VxGAUgASgDQge6SAQiAigASACIAQE6crpIbxptCg9iZWZvcmVfb3JfYWZ0ZXISK2JlZm9yZV9zZXEgYW5kIGFmdGVyX3NlcSBleGNsdWRlIGVhY2ggb3RoZXIaLSEoaGFzKHRoaXMuYWZ0ZXJfc2VxKSAmJiB0aGlzLmJlZm9yZV9zZXEgPiAwKUIMCgpfYWZ0ZXJfc2VxIo8BChRMaXN0TWVzc2FnZXNSZXNwb25zZRIsCghtZXNzYWdlcxgBIAMoCzIaLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEjAKBmN1cnNvchgDIAEoCzIgLmdyZWVucm9vbS5jaGF0LnYxLkNoYW5uZWxDdXJzb3Iy9gIKDk1lc3NhZ2VTZXJ2aWNlEsUBCgtTZW5kTWVzc2FnZRIlLmdyZWVucm9vbS5jaGF0LnYxLlNlbmRNZXNzYWdlUmVxdWVzdBomLmdyZWVucm9vbS5jaGF0LnYxLlNlbmRNZXNzYWdlUmVzcG9uc2UiZ6K7GAUKAQQwBaq7GCkIAhIlT25lIG1lc3NhZ2UgcGVyIHNlbmRlciBhbmQgY2xpZW50IGlkLoLT5JMCKzoBKiImL3YxL2NoYXRDaGFubmVscy97Y2hhbm5lbF9pZH0vbWVzc2FnZXMSmwEKDExpc3RNZXNzYWdlcxImLmdyZWVucm9vbS5jaGF0LnYxLkxpc3RNZXNzYWdlc1JlcXVlc3QaJy5ncmVlbnJvb20uY2hhdC52MS5MaXN0TWVzc2FnZXNSZXNwb25zZSI6kAIBorsYBQoBBDABgtPkkwIoEiYvdjEvY2hhdENoYW5uZWxzL3tjaGFubmVsX2lkfS9tZXNzYWdlc2IGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_greenroom_chat_v1_channel, file_greenroom_options_v1_policy]);
+  fileDesc("CidncmVlbnJvb20vY2hhdC92MS9tZXNzYWdlX3NlcnZpY2UucHJvdG8SEWdyZWVucm9vbS5jaGF0LnYxIqQCChJTZW5kTWVzc2FnZVJlcXVlc3QSHAoKY2hhbm5lbF9pZBgBIAEoCUIIukgFcgOwAQESHAoJY2xpZW50X2lkGAIgASgJQgm6SAZyBBABGEASFgoEdGV4dBgDIAEoCUIIukgFcgMYoB8SOAoEdHlwZRgEIAEoDjIeLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2VUeXBlQgq6SAeCAQQQASAGEi8KFGF0dGFjaG1lbnRfbWVkaWFfaWRzGAUgAygJQhG6SA6SAQsQChgBIgVyA7ABARIgCgtyZXBseV90b19pZBgGIAEoCUILukgI2AEBcgOwAQESLQoSbWVudGlvbmVkX3VzZXJfaWRzGAcgAygJQhG6SA6SAQsQMhgBIgVyA7ABASJCChNTZW5kTWVzc2FnZVJlc3BvbnNlEisKB21lc3NhZ2UYASABKAsyGi5ncmVlbnJvb20uY2hhdC52MS5NZXNzYWdlIpgDChNMaXN0TWVzc2FnZXNSZXF1ZXN0EhwKCmNoYW5uZWxfaWQYASABKAlCCLpIBXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUYyAEoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiACBIbCgpiZWZvcmVfc2VxGAQgASgDQge6SAQiAigAEh8KCWFmdGVyX3NlcRgFIAEoA0IHukgEIgIoAEgAiAEBEhsKCmFyb3VuZF9zZXEYBiABKANCB7pIBCICKAA6vAG6SLgBGrUBChZiZWZvcmVfYWZ0ZXJfb3JfYXJvdW5kEjdiZWZvcmVfc2VxLCBhZnRlcl9zZXEgYW5kIGFyb3VuZF9zZXEgZXhjbHVkZSBlYWNoIG90aGVyGmIoaGFzKHRoaXMuYWZ0ZXJfc2VxKSA/IDEgOiAwKSArICh0aGlzLmJlZm9yZV9zZXEgPiAwID8gMSA6IDApICsgKHRoaXMuYXJvdW5kX3NlcSA+IDAgPyAxIDogMCkgPD0gMUIMCgpfYWZ0ZXJfc2VxIo8BChRMaXN0TWVzc2FnZXNSZXNwb25zZRIsCghtZXNzYWdlcxgBIAMoCzIaLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEjAKBmN1cnNvchgDIAEoCzIgLmdyZWVucm9vbS5jaGF0LnYxLkNoYW5uZWxDdXJzb3Iy9gIKDk1lc3NhZ2VTZXJ2aWNlEsUBCgtTZW5kTWVzc2FnZRIlLmdyZWVucm9vbS5jaGF0LnYxLlNlbmRNZXNzYWdlUmVxdWVzdBomLmdyZWVucm9vbS5jaGF0LnYxLlNlbmRNZXNzYWdlUmVzcG9uc2UiZ6K7GAUKAQQwBaq7GCkIAhIlT25lIG1lc3NhZ2UgcGVyIHNlbmRlciBhbmQgY2xpZW50IGlkLoLT5JMCKzoBKiImL3YxL2NoYXRDaGFubmVscy97Y2hhbm5lbF9pZH0vbWVzc2FnZXMSmwEKDExpc3RNZXNzYWdlcxImLmdyZWVucm9vbS5jaGF0LnYxLkxpc3RNZXNzYWdlc1JlcXVlc3QaJy5ncmVlbnJvb20uY2hhdC52MS5MaXN0TWVzc2FnZXNSZXNwb25zZSI6kAIBorsYBQoBBDABgtPkkwIoEiYvdjEvY2hhdENoYW5uZWxzL3tjaGFubmVsX2lkfS9tZXNzYWdlc2IGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_greenroom_chat_v1_channel, file_greenroom_options_v1_policy]);
 
 /**
  * Request of SendMessage.
@@ -39,11 +39,40 @@ export type SendMessageRequest = Message<"greenroom.chat.v1.SendMessageRequest">
   clientId: string;
 
   /**
-   * The text, 4,000 characters at most.
+   * The text, 4,000 characters at most; may be empty when there are attachments.
    *
    * @generated from field: string text = 3;
    */
   text: string;
+
+  /**
+   * What the message holds; when it is not given, the type of the attachments where all have the same one,
+   * FILE where they have not, TEXT where there are none.
+   *
+   * @generated from field: greenroom.chat.v1.MessageType type = 4;
+   */
+  type: MessageType;
+
+  /**
+   * Media assets of the caller's that are ready, in the order in which they are shown.
+   *
+   * @generated from field: repeated string attachment_media_ids = 5;
+   */
+  attachmentMediaIds: string[];
+
+  /**
+   * The message of this channel that this one answers. Answers to answers belong to the same thread.
+   *
+   * @generated from field: string reply_to_id = 6;
+   */
+  replyToId: string;
+
+  /**
+   * Members who are to be told in particular.
+   *
+   * @generated from field: repeated string mentioned_user_ids = 7;
+   */
+  mentionedUserIds: string[];
 };
 
 /**
@@ -114,6 +143,14 @@ export type ListMessagesRequest = Message<"greenroom.chat.v1.ListMessagesRequest
    * @generated from field: optional int64 after_seq = 5;
    */
   afterSeq?: bigint | undefined;
+
+  /**
+   * The messages around this number, half of them before it, oldest first. The pages that follow go on after
+   * them; for those before them ask with `before_seq`. Not together with the other two.
+   *
+   * @generated from field: int64 around_seq = 6;
+   */
+  aroundSeq: bigint;
 };
 
 /**
@@ -168,7 +205,8 @@ export const MessageService: GenService<{
    * Adds a message. When the reply arrives the message is on disk. A repeat with the same client id gets
    * the message that the first one made.
    *
-   * Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (CLIENT_ID_REUSED).
+   * Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (CLIENT_ID_REUSED, MESSAGE_EMPTY, TYPE_MISMATCH,
+   * MEDIA_NOT_FOUND, REPLY_TO_NOT_FOUND, MENTION_NOT_MEMBER), FAILED_PRECONDITION (CHANNEL_ARCHIVED, BLOCKED).
    *
    * @generated from rpc greenroom.chat.v1.MessageService.SendMessage
    */
@@ -178,7 +216,8 @@ export const MessageService: GenService<{
     output: typeof SendMessageResponseSchema;
   },
   /**
-   * The history of a channel, newest first unless `after_seq` is set.
+   * The history of a channel, newest first unless `after_seq` is set; with `around_seq`, the page in whose
+   * middle that message stands, oldest first.
    *
    * Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
    *

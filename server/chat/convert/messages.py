@@ -1,0 +1,159 @@
+"""Messages, as they are sent, stored and listed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from greenroom.chat.v1 import channel_pb2, event_service_pb2
+from greenroom.chat.v1 import message_service_pb2 as message_pb2
+from server.chat.convert.encoding import field
+from server.chat.errors import MessageEmpty
+from server.chat.message import Rest, StoredMessage
+from server.chat.rules import check_storable
+from server.chat.sending import SendCommand
+from server.chat.usecases.drafts import Draft
+from server.chat.usecases.history import HistoryPage, HistoryQuery
+
+_MICROS = 1_000_000
+_TYPES = {
+    name.removeprefix("MESSAGE_TYPE_"): number for name, number in channel_pb2.MessageType.items()
+}
+_TYPE_NAMES = {number: name for name, number in _TYPES.items()}
+_TEXT = channel_pb2.MESSAGE_TYPE_TEXT
+
+SendRequest = message_pb2.SendMessageRequest | event_service_pb2.SendMessageCommand
+
+
+def fill_message(
+    message: channel_pb2.Message,
+    message_id: str,
+    channel_id: str,
+    seq: int,
+    sender_id: str,
+    client_id: str,
+    text: str,
+    create_time: int,
+    rest: Sequence[Any] | None = None,
+) -> None:
+    """Fills an empty ``Message``; times are in microseconds since 1970, ``rest`` is as in ``Rest``."""
+    message.id = message_id
+    message.channel_id = channel_id
+    message.seq = seq
+    message.sender_id = sender_id
+    message.client_id = client_id
+    message.text = text
+    time = message.create_time
+    time.seconds, micros = divmod(create_time, _MICROS)
+    time.nanos = micros * 1000
+    if rest is None:
+        message.type = _TEXT
+    else:
+        _fill_rest(message, Rest(*rest))
+
+
+def _fill_rest(message: channel_pb2.Message, rest: Rest) -> None:
+    message.type = _TYPES[rest.type]
+    for media_id, kind, name, content_type, size in rest.attachments or ():
+        message.attachments.add(
+            media_id=media_id,
+            type=_TYPES[kind],
+            name=name,
+            content_type=content_type,
+            size_bytes=size,
+        )
+    message.mentioned_user_ids.extend(rest.mentions or ())
+    message.reply_to_id = rest.reply_to_id or ""
+    message.thread_id = rest.thread_id or ""
+    message.reply_count = rest.reply_count
+    for emoji, count, user_ids in rest.reactions or ():
+        message.reactions.add(emoji=emoji, count=count, user_ids=user_ids)
+    message.change = rest.change
+    if rest.edit_time is not None:
+        message.edit_time.FromMicroseconds(rest.edit_time)
+    if rest.delete_time is not None:
+        message.delete_time.FromMicroseconds(rest.delete_time)
+
+
+def message_to_bytes(
+    message_id: str,
+    channel_id: str,
+    seq: int,
+    sender_id: str,
+    client_id: str,
+    text: str,
+    create_time: int,
+    rest: Sequence[Any] | None = None,
+    /,
+) -> bytes:
+    """``Message``, encoded."""
+    message = channel_pb2.Message()
+    fill_message(
+        message, message_id, channel_id, seq, sender_id, client_id, text, create_time, rest
+    )
+    return message.SerializeToString()
+
+
+def message_to_pb(channel_id: str, stored: StoredMessage) -> channel_pb2.Message:
+    """A message as it was read."""
+    message = channel_pb2.Message()
+    fill_message(message, stored.message_id, channel_id, *stored[1:])
+    return message
+
+
+def send_from_pb(request: SendRequest, sender_id: str) -> SendCommand | Draft:
+    """What is to be sent; a draft when more than a text is. Raises ``TextNotStorable``,
+    ``MessageEmpty``."""
+    text = request.text
+    check_storable("text", text)
+    check_storable("client_id", request.client_id)
+    plain = not (
+        request.type
+        or request.attachment_media_ids
+        or request.reply_to_id
+        or request.mentioned_user_ids
+    )
+    if not text and not request.attachment_media_ids:
+        raise MessageEmpty
+    if plain:
+        return SendCommand(request.channel_id, sender_id, request.client_id, text)
+    return Draft(
+        SendCommand(request.channel_id, sender_id, request.client_id, text),
+        _TYPE_NAMES[request.type] if request.type else None,
+        tuple(request.attachment_media_ids),
+        request.reply_to_id or None,
+        tuple(request.mentioned_user_ids),
+    )
+
+
+def send_response(message: bytes) -> bytes:
+    """``SendMessageResponse`` with an encoded message."""
+    return field(b"\x0a", message)
+
+
+def query_from_pb(request: message_pb2.ListMessagesRequest) -> HistoryQuery:
+    """What is to be listed."""
+    return HistoryQuery(
+        channel_id=request.channel_id,
+        before_seq=request.before_seq,
+        after_seq=request.after_seq if request.HasField("after_seq") else None,
+        around_seq=request.around_seq,
+        page_size=request.page_size,
+        page_token=request.page_token,
+    )
+
+
+def page_to_pb(page: HistoryPage) -> message_pb2.ListMessagesResponse:
+    """A page of the history with the channel's cursor."""
+    standing = page.standing
+    channel_id = standing.channel_id
+    response = message_pb2.ListMessagesResponse(next_page_token=page.next_page_token)
+    add = response.messages.add
+    for message_id, seq, sender_id, client_id, text, create_time, rest in page.messages:
+        fill_message(
+            add(), message_id, channel_id, seq, sender_id, client_id, text, create_time, rest
+        )
+    cursor = response.cursor
+    cursor.channel_id = channel_id
+    cursor.epoch = standing.epoch
+    cursor.seq = standing.last_seq
+    cursor.change = standing.last_change
+    return response

@@ -1,0 +1,1 @@
+"""The chat services: they translate, the rest of the module decides."""
