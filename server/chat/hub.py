@@ -349,7 +349,14 @@ class Hub:
         for entry in changes:
             if entry.seq:
                 ring.replace(entry.seq, entry.message)
-            ring.note(entry.kind, entry.key, entry.frame, rank=entry.change, expires=math.inf)
+            ring.note(
+                entry.kind,
+                entry.key,
+                entry.frame,
+                rank=entry.change,
+                expires=math.inf,
+                change=entry.change,
+            )
         last = changes[-1].change if changes else known
         ring.change = last if len(changes) == FILL_CHANGES else max(last, known)
 

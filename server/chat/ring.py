@@ -20,9 +20,10 @@ SHARED_CHUNKS = 8
 
 
 class Note:
-    """The last value of something that is not part of the history: a read mark, a typing sign."""
+    """The last value of something that is not part of the history: a read mark, a typing sign, something
+    that changed."""
 
-    __slots__ = ("expires", "frame", "not_for", "only_for", "rank", "version")
+    __slots__ = ("change", "expires", "frame", "not_for", "only_for", "rank", "version")
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class Note:
         expires: float,
         not_for: str,
         only_for: str,
+        change: int,
     ) -> None:
         self.version = version
         self.rank = rank
@@ -42,6 +44,8 @@ class Note:
         """The user who does not get it; empty when all do."""
         self.only_for = only_for
         """The user who alone gets it; empty when all do."""
+        self.change = change
+        """The number of the change that it tells of; 0 for what is none."""
 
 
 class Ring:
@@ -181,6 +185,7 @@ class Ring:
         expires: float,
         not_for: str = "",
         only_for: str = "",
+        change: int = 0,
     ) -> bool:
         """Keeps the last value of one kind and subject; False when one of a higher rank is there."""
         key = (kind, subject)
@@ -190,7 +195,7 @@ class Ring:
                 return False
             del self.notes[key]
         self.version += 1
-        self.notes[key] = Note(self.version, frame, rank, expires, not_for, only_for)
+        self.notes[key] = Note(self.version, frame, rank, expires, not_for, only_for, change)
         if len(self.notes) > NOTES:
             oldest = next(iter(self.notes))
             self.forgotten = self.notes.pop(oldest).version
@@ -202,13 +207,14 @@ class Ring:
         self.forgotten = self.version
         self.notes.clear()
 
-    def notes_after(self, version: int, user_id: str, now: float) -> list[bytes]:
-        """The frames of the notes that came after ``version``, oldest first."""
+    def notes_after(self, version: int, user_id: str, now: float, change: float) -> list[bytes]:
+        """The frames of the notes that came after ``version``, oldest first; changes up to ``change``
+        are left out."""
         frames = []
         for note in reversed(self.notes.values()):
             if note.version <= version:
                 break
-            if note.expires <= now or note.not_for == user_id:
+            if note.expires <= now or note.not_for == user_id or 0 < note.change <= change:
                 continue
             if not note.only_for or note.only_for == user_id:
                 frames.append(note.frame)

@@ -108,11 +108,15 @@ def starts(wish: Wish, resumed: Resumed | None, standings: Iterable[Standing]) -
 def _start(wish: Wish, resumed: Resumed | None, standing: Standing) -> Start:
     cursor = wish.cursors.get(standing.channel_id)
     field = "cursors"
+    resumed_at = None if resumed is None else resumed.positions.get(standing.channel_id)
     if cursor is None and resumed is not None:
         field = "resume_token"
-        cursor = resumed.positions.get(standing.channel_id)
+        cursor = resumed_at
         if cursor is None and resumed.follows:
             cursor = Cursor(standing.epoch, standing.joined_seq)
+    elif cursor is not None and cursor.change is None and resumed_at is not None:
+        # The cursor is newer, but says nothing of changes.
+        cursor = cursor._replace(change=resumed_at.change)
     last_change = standing.last_change
     if cursor is None:
         return Start(standing, standing.last_seq, last_change)

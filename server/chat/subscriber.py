@@ -1,6 +1,7 @@
 """One subscriber: where it stands in each of its channels, and nothing else."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -225,8 +226,10 @@ class Subscriber:
             return b""
         if position.version < ring.forgotten:
             position.owed = self.marks_due = True
+        # Changes go out in the order of their numbers: what is owed comes first, and from the database.
+        seen = math.inf if position.owed else position.change
         if not position.owed:
             position.change = max(position.change, ring.change)
-        frames = ring.notes_after(position.version, self.user_id, self._hub.now())
+        frames = ring.notes_after(position.version, self.user_id, self._hub.now(), seen)
         position.version = ring.version
         return b"".join(frames)

@@ -17,7 +17,7 @@ const MOST_CURSORS = 200;
 const MOST_RENEWALS = 3;
 
 /** A position in a channel, as replies hold it. */
-export type Cursor = Pick<ChannelCursor, "channelId" | "seq"> & Partial<Pick<ChannelCursor, "epoch">>;
+export type Cursor = Pick<ChannelCursor, "channelId" | "seq"> & Partial<Pick<ChannelCursor, "epoch" | "change">>;
 
 /** Where a subscriber stands in all its channels: the last token, and what came after it. */
 export class Position {
@@ -27,7 +27,7 @@ export class Position {
 
   constructor(resumeToken = "", cursors: Iterable<Cursor> = []) {
     this.#resumeToken = resumeToken;
-    for (const cursor of cursors) this.#move(cursor.channelId, cursor.epoch ?? 0n, cursor.seq);
+    for (const { channelId, epoch, seq, change } of cursors) this.#move(channelId, epoch ?? 0n, seq, change);
   }
 
   /** The last token; empty before the first. */
@@ -45,15 +45,25 @@ export class Position {
 
   /** Moves on to the event; false when it was seen before. */
   take(event: ChatEvent): boolean {
-    if (event.payload.case === "gap") {
-      this.#move(event.channelId, event.epoch, event.payload.value.firstSeq - 1n);
+    const { channelId, epoch, seq, change, payload } = event;
+    if (payload.case === "gap") {
+      this.#move(channelId, epoch, payload.value.firstSeq - 1n, undefined);
       return true;
     }
-    if (event.seq === 0n) return true;
-    const seen = this.#seen.get(event.channelId);
-    const sameNumbering = seen !== undefined && (seen.epoch === 0n || seen.epoch === event.epoch);
-    if (sameNumbering && event.seq <= seen.seq) return false;
-    this.#move(event.channelId, event.epoch, event.seq);
+    if (payload.case === "ended") {
+      this.#seen.delete(channelId);
+      this.#sinceToken.delete(channelId);
+      return true;
+    }
+    let known = this.#seen.get(channelId);
+    if (known !== undefined && known.epoch !== 0n && known.epoch !== epoch) known = undefined;
+    if (seq > 0n) {
+      if (known !== undefined && seq <= known.seq) return false;
+      this.#move(channelId, epoch, seq, known?.change);
+    } else if (change > 0n && known !== undefined) {
+      if (known.change !== undefined && change <= known.change) return false;
+      this.#move(channelId, epoch, known.seq, change);
+    }
     return true;
   }
 
@@ -64,14 +74,19 @@ export class Position {
     this.#sinceToken.clear();
   }
 
-  /** Goes on with the positions alone: the token was refused. */
+  /**
+   * Goes on with the positions alone: the token was refused. Where only it knew which changes were seen,
+   * all are asked for.
+   */
   distrustToken(): void {
     this.#resumeToken = "";
-    for (const [channelId, cursor] of this.#seen) this.#sinceToken.set(channelId, cursor);
+    for (const { channelId, epoch, seq, change } of [...this.#seen.values()]) {
+      this.#move(channelId, epoch, seq, change ?? 0n);
+    }
   }
 
-  #move(channelId: string, epoch: bigint, seq: bigint): void {
-    const cursor = create(ChannelCursorSchema, { channelId, epoch, seq });
+  #move(channelId: string, epoch: bigint, seq: bigint, change: bigint | undefined): void {
+    const cursor = create(ChannelCursorSchema, { channelId, epoch, seq, change });
     this.#seen.set(channelId, cursor);
     this.#sinceToken.delete(channelId);
     this.#sinceToken.set(channelId, cursor);

@@ -310,3 +310,30 @@ test("only two hundred positions travel, the newest", () => {
   assert.equal(position.cursors.length, 200);
   assert.equal(position.cursors.at(-1)?.channelId, "channel-249");
 });
+
+test("a change is told once, and is part of the position", () => {
+  const position = new Position("token", [{ channelId: CHANNEL, epoch: 1n, seq: 9n }]);
+  const [event] = said(9).events;
+  const changed: ChatEvent = { ...event!, seq: 0n, change: 4n, payload: { case: "member", value: event as never } };
+  assert.equal(position.take(changed), true);
+  assert.equal(position.take(changed), false);
+  assert.equal(position.cursors[0]?.change, 4n);
+  assert.equal(position.take(said(10).events[0]!), true);
+  assert.equal(position.cursors[0]?.change, 4n);
+  position.renew("fresh");
+  assert.deepEqual(position.cursors, []);
+});
+
+test("a refused token leaves all changes to be told anew, unless they were seen", () => {
+  const position = new Position("token", [{ channelId: CHANNEL, epoch: 1n, seq: 9n }]);
+  position.distrustToken();
+  assert.equal(position.resumeToken, "");
+  assert.equal(position.cursors[0]?.change, 0n);
+});
+
+test("a channel that was left is no part of the position", () => {
+  const position = new Position("", [{ channelId: CHANNEL, epoch: 1n, seq: 9n }]);
+  const [event] = said(9).events;
+  assert.equal(position.take({ ...event!, seq: 0n, payload: { case: "ended", value: event as never } }), true);
+  assert.deepEqual(position.cursors, []);
+});

@@ -15,8 +15,18 @@ from greenroom.chat.v1 import event_service_pb2 as pb
 from tests.support.unruly import CHANNEL, STALE, Connection, details, message, unruly
 
 
-def cursor(seq: int, epoch: int = 1) -> channel_pb2.ChannelCursor:
-    return channel_pb2.ChannelCursor(channel_id=CHANNEL, epoch=epoch, seq=seq)
+def cursor(seq: int, epoch: int = 1, change: int | None = None) -> channel_pb2.ChannelCursor:
+    return channel_pb2.ChannelCursor(channel_id=CHANNEL, epoch=epoch, seq=seq, change=change)
+
+
+def edits(*changes: int) -> pb.WatchEventsResponse:
+    changed = channel_pb2.Message(text="edited")
+    return pb.WatchEventsResponse(
+        events=[
+            event_pb2.ChatEvent(channel_id=CHANNEL, epoch=1, changed=changed, change=change)
+            for change in changes
+        ]
+    )
 
 
 def events(*seqs: int) -> pb.WatchEventsResponse:
@@ -114,7 +124,36 @@ async def test_a_refused_token_leaves_the_positions() -> None:
             ]
         )
         assert await seqs(client.watch(), 3) == [1, 2, 3]
-        assert (server.opened[2].resume_token, list(server.opened[2].cursors)) == ("", [cursor(2)])
+        assert server.opened[2].resume_token == ""
+        assert list(server.opened[2].cursors) == [cursor(2, change=0)]
+
+
+async def test_a_change_is_told_once_and_is_part_of_the_position() -> None:
+    async with unruly() as (server, client, _slept):
+        server.streams.extend(
+            [
+                brings(beat("t1"), events(1, 2), edits(5)),
+                brings(edits(5, 6), events(3)),
+                brings(edits(7)),
+            ]
+        )
+        seen = []
+        async for event in client.watch():
+            seen.append(event.change or -event.seq)
+            if event.change == 7:
+                break
+        assert seen == [-1, -2, 5, 6, -3, 7]
+        assert list(server.opened[1].cursors) == [cursor(2, change=5)]
+        assert list(server.opened[2].cursors) == [cursor(3, change=6)]
+
+
+async def test_a_channel_that_was_left_is_no_part_of_the_position() -> None:
+    ended = event_pb2.ChatEvent(channel_id=CHANNEL, epoch=1, ended=event_pb2.MembershipEnded())
+    async with unruly() as (server, client, _slept):
+        server.streams.append(brings(events(1), pb.WatchEventsResponse(events=[ended])))
+        server.streams.append(brings(pb.WatchEventsResponse(events=[message(7, epoch=2)])))
+        assert await seqs(client.watch(), 3) == [1, 0, 7]
+        assert list(server.opened[1].cursors) == []
 
 
 async def test_a_gap_is_shown_and_the_stream_goes_on_behind_it() -> None:

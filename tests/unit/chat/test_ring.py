@@ -72,24 +72,24 @@ def test_only_the_last_value_of_a_user_is_kept() -> None:
     seen = ring.version
     note(ring, "v", b"2")
     note(ring, "u", b"3")
-    assert ring.notes_after(0, "w", 0.0) == [b"2", b"3"]
-    assert ring.notes_after(seen, "w", 0.0) == [b"2", b"3"]
-    assert ring.notes_after(ring.version, "w", 0.0) == []
+    assert ring.notes_after(0, "w", 0.0, 0) == [b"2", b"3"]
+    assert ring.notes_after(seen, "w", 0.0, 0) == [b"2", b"3"]
+    assert ring.notes_after(ring.version, "w", 0.0, 0) == []
 
 
 def test_a_value_that_comes_late_does_not_undo_a_later_one() -> None:
     ring = ring_of()
     assert note(ring, "u", b"7", rank=7)
     assert not note(ring, "u", b"5", rank=5)
-    assert ring.notes_after(0, "w", 0.0) == [b"7"]
+    assert ring.notes_after(0, "w", 0.0, 0) == [b"7"]
 
 
 def test_notes_expire_and_are_not_for_their_author() -> None:
     ring = ring_of()
     ring.note("typing", "u", b"t", rank=0, expires=5.0, not_for="u")
-    assert ring.notes_after(0, "w", 4.9) == [b"t"]
-    assert ring.notes_after(0, "w", 5.0) == []
-    assert ring.notes_after(0, "u", 4.9) == []
+    assert ring.notes_after(0, "w", 4.9, 0) == [b"t"]
+    assert ring.notes_after(0, "w", 5.0, 0) == []
+    assert ring.notes_after(0, "u", 4.9, 0) == []
 
 
 def test_notes_are_bounded_and_it_is_known_what_was_dropped() -> None:
@@ -98,3 +98,30 @@ def test_notes_are_bounded_and_it_is_known_what_was_dropped() -> None:
         note(ring, str(number), b"n")
     assert len(ring.notes) == NOTES
     assert ring.forgotten == 3
+
+
+def test_a_note_for_one_is_not_told_to_others() -> None:
+    ring = ring_of()
+    ring.note("unread", "u", b"x", rank=0, expires=5.0, only_for="u")
+    assert ring.notes_after(0, "u", 0.0, 0) == [b"x"]
+    assert ring.notes_after(0, "v", 0.0, 0) == []
+
+
+def test_changes_that_were_seen_are_left_out() -> None:
+    ring = ring_of()
+    for change in (3, 4):
+        ring.note("message", str(change), b"%d" % change, rank=change, expires=5.0, change=change)
+    ring.note("read", "u", b"r", rank=1, expires=5.0)
+    assert ring.notes_after(0, "v", 0.0, 3) == [b"4", b"r"]
+
+
+def test_a_replaced_event_keeps_the_others_in_their_places() -> None:
+    ring = ring_of()
+    ring.restart(1, 0)
+    for frame in (b"a", b"b", b"c"):
+        ring.push(frame)
+    ring.replace(2, b"long")
+    ring.replace(9, b"gone")
+    assert ring.chunk(1) == (4, b"alongc")
+    assert ring.chunk(3) == (4, b"c")
+    assert ring.size == 6

@@ -106,3 +106,15 @@ def test_a_text_that_postgresql_cannot_hold_is_refused_with_its_field() -> None:
     with pytest.raises(TextNotStorable) as caught:
         check_storable("text", "not\0fine")
     assert caught.value.violations[0].field == "text"
+
+
+def test_a_cursor_without_a_change_leaves_the_tokens() -> None:
+    resumed = Resumed({"a": Cursor(2, 5, 3)}, follows=True)
+    [start] = starts(Wish(cursors={"a": Cursor(2, 8)}), resumed, [A])
+    assert (start.after, start.change) == (8, 3)
+    [start] = starts(Wish(cursors={"a": Cursor(2, 8, 4)}), resumed, [A])
+    assert (start.after, start.change) == (8, 4)
+    [start] = starts(Wish(cursors={"a": Cursor(2, 8, 99)}), None, [A])
+    assert start.change == A.last_change
+    [start] = starts(Wish(cursors={"a": Cursor(2, 8)}), None, [A])
+    assert start.change == A.last_change

@@ -1,6 +1,7 @@
 """What every stream that resumes has in common: where it stands, and what it does when it breaks."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import grpc
 from grpc import aio
@@ -24,6 +25,15 @@ _AGAIN = {
 }
 
 
+class Place(NamedTuple):
+    """Where a subscriber stands in one channel."""
+
+    epoch: int
+    seq: int
+    change: int | None
+    """``None`` while the server, or the token, knows better."""
+
+
 class Position:
     """Where a subscriber stands in all its channels: the last token, and what came after it."""
 
@@ -31,7 +41,12 @@ class Position:
         self, resume_token: str = "", cursors: Iterable[channel_pb2.ChannelCursor] = ()
     ) -> None:
         self.resume_token = resume_token
-        self._seen = {cursor.channel_id: (cursor.epoch, cursor.seq) for cursor in cursors}
+        self._seen = {
+            cursor.channel_id: Place(
+                cursor.epoch, cursor.seq, cursor.change if cursor.HasField("change") else None
+            )
+            for cursor in cursors
+        }
         self._since_token = dict(self._seen)
 
     @property
@@ -39,21 +54,34 @@ class Position:
         """Positions that are newer than the token. Those over the limit are left to the token; what
         it repeats is dropped by :meth:`take`."""
         return [
-            channel_pb2.ChannelCursor(channel_id=channel_id, epoch=epoch, seq=seq)
-            for channel_id, (epoch, seq) in list(self._since_token.items())[-MOST_CURSORS:]
+            channel_pb2.ChannelCursor(
+                channel_id=channel_id, epoch=place.epoch, seq=place.seq, change=place.change
+            )
+            for channel_id, place in list(self._since_token.items())[-MOST_CURSORS:]
         ]
 
     def take(self, event: event_pb2.ChatEvent) -> bool:
         """Moves on to the event; False when it was seen before."""
+        channel_id, epoch = event.channel_id, event.epoch
+        seen = self._seen.get(channel_id)
         if event.HasField("gap"):
-            self._move(event.channel_id, event.epoch, event.gap.first_seq - 1)
+            self._move(channel_id, Place(epoch, event.gap.first_seq - 1, None))
             return True
-        if event.seq == 0:
+        if event.HasField("ended"):
+            self._seen.pop(channel_id, None)
+            self._since_token.pop(channel_id, None)
             return True
-        epoch, seq = self._seen.get(event.channel_id, (event.epoch, 0))
-        if epoch in (0, event.epoch) and event.seq <= seq:
-            return False
-        self._move(event.channel_id, event.epoch, event.seq)
+        known = seen if seen is not None and seen.epoch in (0, epoch) else None
+        if event.seq:
+            if known is not None and event.seq <= known.seq:
+                return False
+            change = known.change if known is not None else None
+            self._move(channel_id, Place(epoch, event.seq, change))
+        elif event.change:
+            if known is not None and known.change is not None and event.change <= known.change:
+                return False
+            if known is not None:
+                self._move(channel_id, Place(epoch, known.seq, event.change))
         return True
 
     def renew(self, resume_token: str) -> None:
@@ -63,12 +91,17 @@ class Position:
             self._since_token.clear()
 
     def distrust_token(self) -> None:
-        """Goes on with the positions alone: the token was refused."""
+        """Goes on with the positions alone: the token was refused. Where only it knew which changes were
+        seen, all are asked for."""
         self.resume_token = ""
+        self._seen = {
+            channel_id: place._replace(change=place.change or 0)
+            for channel_id, place in self._seen.items()
+        }
         self._since_token = dict(self._seen)
 
-    def _move(self, channel_id: str, epoch: int, seq: int) -> None:
-        self._seen[channel_id] = self._since_token[channel_id] = (epoch, seq)
+    def _move(self, channel_id: str, place: Place) -> None:
+        self._seen[channel_id] = self._since_token[channel_id] = place
 
 
 class Recovery:
