@@ -13,7 +13,7 @@ export { Persona, UserStatus } from "./gen/greenroom/auth/v1/user_pb.js";
 export type { User } from "./gen/greenroom/auth/v1/user_pb.js";
 export type { Session } from "./gen/greenroom/auth/v1/session_pb.js";
 export type { Channel, ChannelCursor, Message } from "./gen/greenroom/chat/v1/channel_pb.js";
-export type { ChatEvent } from "./gen/greenroom/chat/v1/event_pb.js";
+export type { ChatEvent, Presence } from "./gen/greenroom/chat/v1/event_pb.js";
 export { newId } from "./ids.js";
 export { items, pages } from "./paging.js";
 export type { Resource } from "./paging.js";

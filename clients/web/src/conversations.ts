@@ -1,4 +1,4 @@
-import type { ChatEvent, Message } from "@greenroom/client";
+import type { ChatEvent, Message, Presence } from "@greenroom/client";
 
 const TYPING_LASTS = 5_000;
 
@@ -19,6 +19,8 @@ export class Conversation {
   readByMe = 0n;
   readByOther = 0n;
   typingUntil = 0;
+  /** Whether the other is there; `undefined` while it is not known. */
+  presence: Presence | undefined;
   readonly drafts = new Map<string, Draft>();
   readonly #messages = new Map<bigint, Message>();
   #epoch = 0n;
@@ -40,12 +42,16 @@ export class Conversation {
 
   /** How many messages of the other are not read. */
   unread(myId: string): number {
-    return this.messages.filter(({ seq, senderId }) => seq > this.readByMe && senderId !== myId).length;
+    const counts = ({ seq, senderId, deleteTime }: Message) =>
+      seq > this.readByMe && senderId !== myId && deleteTime === undefined;
+    return this.messages.filter(counts).length;
   }
 
-  /** Adds messages, whatever their order; those it has are left alone. */
+  /** Adds messages, whatever their order; of two versions of one the newer stays. */
   add(messages: Iterable<Message>, myId: string): void {
     for (const message of messages) {
+      const known = this.#messages.get(message.seq);
+      if (known !== undefined && known.change > message.change) continue;
       this.#messages.set(message.seq, message);
       if (message.senderId === myId) this.drafts.delete(message.clientId);
       else this.otherId ||= message.senderId;
@@ -66,6 +72,11 @@ export class Conversation {
     } else if (payload.case === "message") {
       this.add([payload.value], myId);
       if (payload.value.senderId !== myId) this.typingUntil = 0;
+    } else if (payload.case === "changed") {
+      // Where it is not shown it will be loaded as it is by then.
+      if (this.#messages.has(payload.value.seq)) this.add([payload.value], myId);
+    } else if (payload.case === "presence") {
+      if (payload.value.userId === this.otherId) this.presence = payload.value;
     } else if (payload.case === "read") {
       const { userId, seq } = payload.value;
       if (userId === myId) this.readByMe = seq > this.readByMe ? seq : this.readByMe;

@@ -3,7 +3,7 @@ import { newId } from "@greenroom/client";
 import type { Conversation, Draft } from "./conversations.js";
 import { button, byId, element, field, onPress } from "./dom.js";
 import { onSubmit, textOf } from "./forms.js";
-import { explain, moment, nameOf } from "./words.js";
+import { explain, moment, nameOf, whereabouts } from "./words.js";
 
 const PAGE_SIZE = 50;
 const TYPING_EVERY = 2_000;
@@ -18,6 +18,7 @@ export class Talk {
   readonly #log = byId("log", HTMLElement);
   readonly #list = byId("messages", HTMLOListElement);
   readonly #earlier = byId("earlier", HTMLButtonElement);
+  readonly #presence = byId("presence", HTMLElement);
   readonly #typing = byId("typing", HTMLElement);
   readonly #composer = byId("composer", HTMLFormElement);
   readonly #entries = new Map<string, HTMLLIElement>();
@@ -53,7 +54,7 @@ export class Talk {
     this.#marking = 0n;
     this.#composer.hidden = false;
     this.draw();
-    await this.reload();
+    await Promise.all([this.reload(), this.#askPresence(conversation)]);
     field(this.#composer, "text").focus();
   }
 
@@ -63,6 +64,19 @@ export class Talk {
     await this.#load();
   }
 
+  /** What events say later is newer, so it stands. */
+  async #askPresence(conversation: Conversation): Promise<void> {
+    const { otherId, presence } = conversation;
+    if (otherId === "") return;
+    try {
+      const { presences } = await this.#client.presence.getPresence({ userIds: [otherId] });
+      if (conversation.presence === presence) conversation.presence = presences[0];
+      this.draw();
+    } catch (error) {
+      this.#say(explain(error));
+    }
+  }
+
   /** Brings the page up to date with the conversation. */
   draw(): void {
     const conversation = this.#open;
@@ -70,6 +84,7 @@ export class Talk {
     this.#title.textContent = nameOf(conversation.otherId);
     this.#title.title = conversation.otherId;
     this.#earlier.hidden = !conversation.olderToken;
+    this.#presence.textContent = whereabouts(conversation.presence);
     const typing = conversation.typingUntil - Date.now();
     this.#typing.textContent = typing > 0 ? `${nameOf(conversation.otherId)} is typing …` : "";
     if (typing > 0) setTimeout(() => this.draw(), typing + 10);
@@ -89,7 +104,7 @@ export class Talk {
   #clear(): void {
     this.#list.replaceChildren();
     this.#entries.clear();
-    this.#typing.textContent = "";
+    this.#typing.textContent = this.#presence.textContent = "";
   }
 
   /** Puts every message in its place and touches only what changed, so that readers hear only that. */
@@ -128,7 +143,10 @@ export class Talk {
     const entry = this.#entry(key, { class: mine ? "mine" : "theirs" });
     const sent = moment(message.createTime);
     entry.dataset["seq"] = String(message.seq);
-    write(entry, message.text, isLastRead ? `${sent} · Read` : sent);
+    const notes = [sent];
+    if (message.editTime !== undefined && message.deleteTime === undefined) notes.push("Edited");
+    if (isLastRead) notes.push("Read");
+    write(entry, message.deleteTime === undefined ? message.text : "This message was deleted.", notes.join(" · "));
     return entry;
   }
 

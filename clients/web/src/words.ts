@@ -1,3 +1,4 @@
+import type { Presence } from "@greenroom/client";
 import { Code, ConnectError, reasonOf, requestIdOf, retryAfterOf, SignedOut } from "@greenroom/client";
 
 const SENTENCES: Record<string, string> = {
@@ -8,6 +9,8 @@ const SENTENCES: Record<string, string> = {
   AUTH_ERROR_REASON_SESSION_NOT_FOUND: "That device is logged out already.",
   AUTH_ERROR_REASON_TOO_MANY_ATTEMPTS: "Too many attempts.",
   AUTH_ERROR_REASON_VERIFICATION_TOKEN_INVALID: "That token is wrong, used or too old.",
+  CHAT_ERROR_REASON_BLOCKED: "Nothing can be sent in this conversation.",
+  CHAT_ERROR_REASON_CHANNEL_ARCHIVED: "This conversation is closed.",
   CHAT_ERROR_REASON_CHANNEL_NOT_FOUND: "That conversation does not exist.",
   CHAT_ERROR_REASON_DIRECT_WITH_SELF: "That is your own id. A conversation needs somebody else.",
   CHAT_ERROR_REASON_USER_NOT_FOUND: "Nobody has that id.",
@@ -39,6 +42,13 @@ export function moment(timestamp: { seconds: bigint; nanos: number } | undefined
   if (timestamp === undefined) return "";
   const time = new Date(Number(timestamp.seconds) * 1000 + timestamp.nanos / 1e6);
   return (time.toDateString() === new Date().toDateString() ? clock : day).format(time);
+}
+
+/** Whether somebody is there, or since when they are not; empty when that is not known. */
+export function whereabouts(presence: Presence | undefined): string {
+  if (presence?.online) return "Online";
+  const last = moment(presence?.lastOnlineTime);
+  return last === "" ? "" : `Last seen ${last}`;
 }
 
 /** A name for somebody of whom only the id is known: its end, because ids of one time begin alike. */

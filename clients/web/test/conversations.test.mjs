@@ -18,7 +18,7 @@ class Shelf extends Map {
 }
 
 const happened = (name, value, epoch = 1n) => ({ channelId: "c", epoch, seq: value.seq ?? 0n, payload: { case: name, value } });
-const said = (seq, senderId, clientId = `${senderId}-${seq}`) => ({ seq: BigInt(seq), senderId, clientId, text: `m${seq}` });
+const said = (seq, senderId, clientId = `${senderId}-${seq}`) => ({ seq: BigInt(seq), senderId, clientId, text: `m${seq}`, change: 0n });
 const texts = (conversation) => conversation.messages.map(({ text }) => text);
 
 test("messages stand in order and once, wherever they come from", () => {
@@ -50,6 +50,25 @@ test("what the other wrote after my mark is unread, and marks only move forward"
   assert.equal(talk.unread(ME), 1);
   talk.take(happened("read", { userId: BOB, seq: 3n }), ME, 0);
   assert.equal(talk.readByOther, 3n);
+});
+
+test("an edit replaces what is shown, older versions do not, and what is deleted is not unread", () => {
+  const talk = new Conversations(ME, new Shelf()).at("c", BOB);
+  talk.add([said(1, BOB), said(2, BOB)], ME);
+  talk.take(happened("changed", { ...said(1, BOB), text: "better", change: 2n }), ME, 0);
+  talk.take(happened("message", said(1, BOB)), ME, 0);
+  talk.take(happened("changed", { ...said(7, BOB), change: 3n }), ME, 0);
+  assert.deepEqual(texts(talk), ["better", "m2"]);
+  talk.take(happened("changed", { ...said(2, BOB), text: "", change: 4n, deleteTime: {} }), ME, 0);
+  assert.equal(talk.unread(ME), 1);
+});
+
+test("only the other's presence is shown", () => {
+  const talk = new Conversations(ME, new Shelf()).at("c", BOB);
+  talk.take(happened("presence", { userId: "cid", online: true }), ME, 0);
+  assert.equal(talk.presence, undefined);
+  talk.take(happened("presence", { userId: BOB, online: true }), ME, 0);
+  assert.equal(talk.presence.online, true);
 });
 
 test("a sign of typing lasts five seconds, or until the message", () => {

@@ -24,11 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from greenroom.chat.v1 import channel_pb2 as greenroom_dot_chat_dot_v1_dot_channel__pb2
 from greenroom.options.v1 import policy_pb2 as greenroom_dot_options_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'greenroom/chat/v1/message_service.proto\x12\x11greenroom.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgreenroom/chat/v1/channel.proto\x1a!greenroom/options/v1/policy.proto\"\xf6\x02\n\x12SendMessageRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12&\n\tclient_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x08\x63lientId\x12\x1c\n\x04text\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x04text\x12>\n\x04type\x18\x04 \x01(\x0e\x32\x1e.greenroom.chat.v1.MessageTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x06R\x04type\x12\x43\n\x14\x61ttachment_media_ids\x18\x05 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\n\x18\x01\"\x05r\x03\xb0\x01\x01R\x12\x61ttachmentMediaIds\x12+\n\x0breply_to_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\treplyToId\x12?\n\x12mentioned_user_ids\x18\x07 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x32\x18\x01\"\x05r\x03\xb0\x01\x01R\x10mentionedUserIds\"K\n\x13SendMessageResponse\x12\x34\n\x07message\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.MessageR\x07message\"\xd8\x03\n\x13ListMessagesRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12&\n\nbefore_seq\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\tbeforeSeq\x12)\n\tafter_seq\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\x08\x61\x66terSeq\x88\x01\x01\x12&\n\naround_seq\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\taroundSeq:\xbc\x01\xbaH\xb8\x01\x1a\xb5\x01\n\x16\x62\x65\x66ore_after_or_around\x12\x37\x62\x65\x66ore_seq, after_seq and around_seq exclude each other\x1a\x62(has(this.after_seq) ? 1 : 0) + (this.before_seq > 0 ? 1 : 0) + (this.around_seq > 0 ? 1 : 0) <= 1B\x0c\n\n_after_seq\"\xb0\x01\n\x14ListMessagesResponse\x12\x36\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.greenroom.chat.v1.MessageR\x08messages\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x38\n\x06\x63ursor\x18\x03 \x01(\x0b\x32 .greenroom.chat.v1.ChannelCursorR\x06\x63ursor2\xf6\x02\n\x0eMessageService\x12\xc5\x01\n\x0bSendMessage\x12%.greenroom.chat.v1.SendMessageRequest\x1a&.greenroom.chat.v1.SendMessageResponse\"g\xa2\xbb\x18\x05\n\x01\x04\x30\x05\xaa\xbb\x18)\x08\x02\x12%One message per sender and client id.\x82\xd3\xe4\x93\x02+\"&/v1/chatChannels/{channel_id}/messages:\x01*\x12\x9b\x01\n\x0cListMessages\x12&.greenroom.chat.v1.ListMessagesRequest\x1a\'.greenroom.chat.v1.ListMessagesResponse\":\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x04\x30\x01\x82\xd3\xe4\x93\x02(\x12&/v1/chatChannels/{channel_id}/messagesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'greenroom/chat/v1/message_service.proto\x12\x11greenroom.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fgreenroom/chat/v1/channel.proto\x1a!greenroom/options/v1/policy.proto\"\xf6\x02\n\x12SendMessageRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12&\n\tclient_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x08\x63lientId\x12\x1c\n\x04text\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x04text\x12>\n\x04type\x18\x04 \x01(\x0e\x32\x1e.greenroom.chat.v1.MessageTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x06R\x04type\x12\x43\n\x14\x61ttachment_media_ids\x18\x05 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\n\x18\x01\"\x05r\x03\xb0\x01\x01R\x12\x61ttachmentMediaIds\x12+\n\x0breply_to_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\treplyToId\x12?\n\x12mentioned_user_ids\x18\x07 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x32\x18\x01\"\x05r\x03\xb0\x01\x01R\x10mentionedUserIds\"K\n\x13SendMessageResponse\x12\x34\n\x07message\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.MessageR\x07message\"\xd8\x03\n\x13ListMessagesRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12&\n\nbefore_seq\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\tbeforeSeq\x12)\n\tafter_seq\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\x08\x61\x66terSeq\x88\x01\x01\x12&\n\naround_seq\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\taroundSeq:\xbc\x01\xbaH\xb8\x01\x1a\xb5\x01\n\x16\x62\x65\x66ore_after_or_around\x12\x37\x62\x65\x66ore_seq, after_seq and around_seq exclude each other\x1a\x62(has(this.after_seq) ? 1 : 0) + (this.before_seq > 0 ? 1 : 0) + (this.around_seq > 0 ? 1 : 0) <= 1B\x0c\n\n_after_seq\"\xb0\x01\n\x14ListMessagesResponse\x12\x36\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.greenroom.chat.v1.MessageR\x08messages\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x38\n\x06\x63ursor\x18\x03 \x01(\x0b\x32 .greenroom.chat.v1.ChannelCursorR\x06\x63ursor\"a\n\x11GetMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\x12#\n\rinclude_edits\x18\x02 \x01(\x08R\x0cincludeEdits\"\x8f\x01\n\x12GetMessageResponse\x12\x34\n\x07message\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.MessageR\x07message\x12\x43\n\rearlier_texts\x18\x02 \x03(\x0b\x32\x1e.greenroom.chat.v1.EarlierTextR\x0c\x65\x61rlierTexts\"`\n\x0b\x45\x61rlierText\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\x12=\n\x0creplace_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0breplaceTime\"\xb6\x01\n\x14UpdateMessageRequest\x12<\n\x07message\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.MessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\x12\x1b\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x14R\x04\x65tag\"M\n\x15UpdateMessageResponse\x12\x34\n\x07message\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.MessageR\x07message\"?\n\x14\x44\x65leteMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"M\n\x15\x44\x65leteMessageResponse\x12\x34\n\x07message\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.MessageR\x07message\"\x8f\x01\n\x12ListRepliesRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"u\n\x13ListRepliesResponse\x12\x36\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.greenroom.chat.v1.MessageR\x08messages\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf7\x02\n\x15SearchMessagesRequest\x12 \n\x05query\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x05query\x12*\n\nchannel_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\tchannelId\x12(\n\tsender_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\x08senderId\x12K\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\x98\xfb\x8ay2\x00R\tstartTime\x12G\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\x98\xfb\x8ay2\x00R\x07\x65ndTime\x12\'\n\tpage_size\x18\x06 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00R\x08pageSize\x12\'\n\npage_token\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"x\n\x16SearchMessagesResponse\x12\x36\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.greenroom.chat.v1.MessageR\x08messages\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xd4\t\n\x0eMessageService\x12\xc5\x01\n\x0bSendMessage\x12%.greenroom.chat.v1.SendMessageRequest\x1a&.greenroom.chat.v1.SendMessageResponse\"g\xa2\xbb\x18\x05\n\x01\x04\x30\x05\xaa\xbb\x18)\x08\x02\x12%One message per sender and client id.\x82\xd3\xe4\x93\x02+\"&/v1/chatChannels/{channel_id}/messages:\x01*\x12\x9b\x01\n\x0cListMessages\x12&.greenroom.chat.v1.ListMessagesRequest\x1a\'.greenroom.chat.v1.ListMessagesResponse\":\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x04\x30\x01\x82\xd3\xe4\x93\x02(\x12&/v1/chatChannels/{channel_id}/messages\x12\x88\x01\n\nGetMessage\x12$.greenroom.chat.v1.GetMessageRequest\x1a%.greenroom.chat.v1.GetMessageResponse\"-\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x04\x30\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/messages/{message_id}\x12\xf1\x01\n\rUpdateMessage\x12\'.greenroom.chat.v1.UpdateMessageRequest\x1a(.greenroom.chat.v1.UpdateMessageResponse\"\x8c\x01\xa2\xbb\x18\x05\n\x01\x03\x30\x02\xaa\xbb\x18U\x08\x02\x12QThe fields get the values that were asked for; the etag keeps a late repeat away.\x82\xd3\xe4\x93\x02$2\x19/v1/messages/{message.id}:\x07message\x12\xb5\x01\n\rDeleteMessage\x12\'.greenroom.chat.v1.DeleteMessageRequest\x1a(.greenroom.chat.v1.DeleteMessageResponse\"Q\xa2\xbb\x18\x06\n\x02\x03\x0c\x30\x02\xaa\xbb\x18\"\x08\x02\x12\x1eWhat is deleted stays deleted.\x82\xd3\xe4\x93\x02\x1b*\x19/v1/messages/{message_id}\x12\x93\x01\n\x0bListReplies\x12%.greenroom.chat.v1.ListRepliesRequest\x1a&.greenroom.chat.v1.ListRepliesResponse\"5\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x04\x30\x01\x82\xd3\xe4\x93\x02#\x12!/v1/messages/{message_id}/replies\x12\x8e\x01\n\x0eSearchMessages\x12(.greenroom.chat.v1.SearchMessagesRequest\x1a).greenroom.chat.v1.SearchMessagesResponse\"\'\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x04\x30\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/messages:searchb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,18 +65,80 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['around_seq']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_LISTMESSAGESREQUEST']._loaded_options = None
   _globals['_LISTMESSAGESREQUEST']._serialized_options = b'\272H\270\001\032\265\001\n\026before_after_or_around\0227before_seq, after_seq and around_seq exclude each other\032b(has(this.after_seq) ? 1 : 0) + (this.before_seq > 0 ? 1 : 0) + (this.around_seq > 0 ? 1 : 0) <= 1'
+  _globals['_GETMESSAGEREQUEST'].fields_by_name['message_id']._loaded_options = None
+  _globals['_GETMESSAGEREQUEST'].fields_by_name['message_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_UPDATEMESSAGEREQUEST'].fields_by_name['message']._loaded_options = None
+  _globals['_UPDATEMESSAGEREQUEST'].fields_by_name['message']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_UPDATEMESSAGEREQUEST'].fields_by_name['update_mask']._loaded_options = None
+  _globals['_UPDATEMESSAGEREQUEST'].fields_by_name['update_mask']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_UPDATEMESSAGEREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_UPDATEMESSAGEREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030\024'
+  _globals['_DELETEMESSAGEREQUEST'].fields_by_name['message_id']._loaded_options = None
+  _globals['_DELETEMESSAGEREQUEST'].fields_by_name['message_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_LISTREPLIESREQUEST'].fields_by_name['message_id']._loaded_options = None
+  _globals['_LISTREPLIESREQUEST'].fields_by_name['message_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_LISTREPLIESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTREPLIESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\000'
+  _globals['_LISTREPLIESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTREPLIESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['query']._loaded_options = None
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['query']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['channel_id']._loaded_options = None
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['channel_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['sender_id']._loaded_options = None
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['sender_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['start_time']._loaded_options = None
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['start_time']._serialized_options = b'\272H\r\262\001\n\032\006\010\200\230\373\212y2\000'
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['end_time']._loaded_options = None
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['end_time']._serialized_options = b'\272H\r\262\001\n\032\006\010\200\230\373\212y2\000'
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\000'
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_MESSAGESERVICE'].methods_by_name['SendMessage']._loaded_options = None
   _globals['_MESSAGESERVICE'].methods_by_name['SendMessage']._serialized_options = b'\242\273\030\005\n\001\0040\005\252\273\030)\010\002\022%One message per sender and client id.\202\323\344\223\002+\"&/v1/chatChannels/{channel_id}/messages:\001*'
   _globals['_MESSAGESERVICE'].methods_by_name['ListMessages']._loaded_options = None
   _globals['_MESSAGESERVICE'].methods_by_name['ListMessages']._serialized_options = b'\220\002\001\242\273\030\005\n\001\0040\001\202\323\344\223\002(\022&/v1/chatChannels/{channel_id}/messages'
-  _globals['_SENDMESSAGEREQUEST']._serialized_start=190
-  _globals['_SENDMESSAGEREQUEST']._serialized_end=564
-  _globals['_SENDMESSAGERESPONSE']._serialized_start=566
-  _globals['_SENDMESSAGERESPONSE']._serialized_end=641
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=644
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=1116
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1119
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1295
-  _globals['_MESSAGESERVICE']._serialized_start=1298
-  _globals['_MESSAGESERVICE']._serialized_end=1672
+  _globals['_MESSAGESERVICE'].methods_by_name['GetMessage']._loaded_options = None
+  _globals['_MESSAGESERVICE'].methods_by_name['GetMessage']._serialized_options = b'\220\002\001\242\273\030\005\n\001\0040\001\202\323\344\223\002\033\022\031/v1/messages/{message_id}'
+  _globals['_MESSAGESERVICE'].methods_by_name['UpdateMessage']._loaded_options = None
+  _globals['_MESSAGESERVICE'].methods_by_name['UpdateMessage']._serialized_options = b'\242\273\030\005\n\001\0030\002\252\273\030U\010\002\022QThe fields get the values that were asked for; the etag keeps a late repeat away.\202\323\344\223\002$2\031/v1/messages/{message.id}:\007message'
+  _globals['_MESSAGESERVICE'].methods_by_name['DeleteMessage']._loaded_options = None
+  _globals['_MESSAGESERVICE'].methods_by_name['DeleteMessage']._serialized_options = b'\242\273\030\006\n\002\003\0140\002\252\273\030\"\010\002\022\036What is deleted stays deleted.\202\323\344\223\002\033*\031/v1/messages/{message_id}'
+  _globals['_MESSAGESERVICE'].methods_by_name['ListReplies']._loaded_options = None
+  _globals['_MESSAGESERVICE'].methods_by_name['ListReplies']._serialized_options = b'\220\002\001\242\273\030\005\n\001\0040\001\202\323\344\223\002#\022!/v1/messages/{message_id}/replies'
+  _globals['_MESSAGESERVICE'].methods_by_name['SearchMessages']._loaded_options = None
+  _globals['_MESSAGESERVICE'].methods_by_name['SearchMessages']._serialized_options = b'\220\002\001\242\273\030\005\n\001\0040\001\202\323\344\223\002\025\022\023/v1/messages:search'
+  _globals['_SENDMESSAGEREQUEST']._serialized_start=257
+  _globals['_SENDMESSAGEREQUEST']._serialized_end=631
+  _globals['_SENDMESSAGERESPONSE']._serialized_start=633
+  _globals['_SENDMESSAGERESPONSE']._serialized_end=708
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=711
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=1183
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1186
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1362
+  _globals['_GETMESSAGEREQUEST']._serialized_start=1364
+  _globals['_GETMESSAGEREQUEST']._serialized_end=1461
+  _globals['_GETMESSAGERESPONSE']._serialized_start=1464
+  _globals['_GETMESSAGERESPONSE']._serialized_end=1607
+  _globals['_EARLIERTEXT']._serialized_start=1609
+  _globals['_EARLIERTEXT']._serialized_end=1705
+  _globals['_UPDATEMESSAGEREQUEST']._serialized_start=1708
+  _globals['_UPDATEMESSAGEREQUEST']._serialized_end=1890
+  _globals['_UPDATEMESSAGERESPONSE']._serialized_start=1892
+  _globals['_UPDATEMESSAGERESPONSE']._serialized_end=1969
+  _globals['_DELETEMESSAGEREQUEST']._serialized_start=1971
+  _globals['_DELETEMESSAGEREQUEST']._serialized_end=2034
+  _globals['_DELETEMESSAGERESPONSE']._serialized_start=2036
+  _globals['_DELETEMESSAGERESPONSE']._serialized_end=2113
+  _globals['_LISTREPLIESREQUEST']._serialized_start=2116
+  _globals['_LISTREPLIESREQUEST']._serialized_end=2259
+  _globals['_LISTREPLIESRESPONSE']._serialized_start=2261
+  _globals['_LISTREPLIESRESPONSE']._serialized_end=2378
+  _globals['_SEARCHMESSAGESREQUEST']._serialized_start=2381
+  _globals['_SEARCHMESSAGESREQUEST']._serialized_end=2756
+  _globals['_SEARCHMESSAGESRESPONSE']._serialized_start=2758
+  _globals['_SEARCHMESSAGESRESPONSE']._serialized_end=2878
+  _globals['_MESSAGESERVICE']._serialized_start=2881
+  _globals['_MESSAGESERVICE']._serialized_end=4117
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,31 @@ class MessageServiceStub:
                 request_serializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.ListMessagesRequest.SerializeToString,
                 response_deserializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.ListMessagesResponse.FromString,
                 _registered_method=True)
+        self.GetMessage = channel.unary_unary(
+                '/greenroom.chat.v1.MessageService/GetMessage',
+                request_serializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.GetMessageRequest.SerializeToString,
+                response_deserializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.GetMessageResponse.FromString,
+                _registered_method=True)
+        self.UpdateMessage = channel.unary_unary(
+                '/greenroom.chat.v1.MessageService/UpdateMessage',
+                request_serializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.UpdateMessageRequest.SerializeToString,
+                response_deserializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.UpdateMessageResponse.FromString,
+                _registered_method=True)
+        self.DeleteMessage = channel.unary_unary(
+                '/greenroom.chat.v1.MessageService/DeleteMessage',
+                request_serializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.DeleteMessageRequest.SerializeToString,
+                response_deserializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.DeleteMessageResponse.FromString,
+                _registered_method=True)
+        self.ListReplies = channel.unary_unary(
+                '/greenroom.chat.v1.MessageService/ListReplies',
+                request_serializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.ListRepliesRequest.SerializeToString,
+                response_deserializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.ListRepliesResponse.FromString,
+                _registered_method=True)
+        self.SearchMessages = channel.unary_unary(
+                '/greenroom.chat.v1.MessageService/SearchMessages',
+                request_serializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.SearchMessagesRequest.SerializeToString,
+                response_deserializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.SearchMessagesResponse.FromString,
+                _registered_method=True)
 
 
 class MessageServiceServicer:
@@ -72,6 +97,61 @@ class MessageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetMessage(self, request, context):
+        """One message. A deleted one is a tombstone: without text, with its `delete_time`.
+
+        Errors: NOT_FOUND (MESSAGE_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateMessage(self, request, context):
+        """Changes `text` and `mentioned_user_ids` of a message of the caller's own, as `update_mask` names them, within
+        a day of its sending (the setting CHAT_EDIT_WINDOW_SECONDS). All members' streams get a `changed` event. The
+        texts that it had are kept for its sender and the admins of the channel; an edit that changes nothing leaves
+        no trace.
+
+        Errors: NOT_FOUND (MESSAGE_NOT_FOUND), PERMISSION_DENIED (ROLE_FORBIDS), ABORTED (ETAG_MISMATCH),
+        INVALID_ARGUMENT (INVALID_FIELD_MASK, MESSAGE_EMPTY, MENTION_NOT_MEMBER), FAILED_PRECONDITION
+        (MESSAGE_DELETED, EDIT_WINDOW_OVER, CHANNEL_ARCHIVED, BLOCKED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteMessage(self, request, context):
+        """Leaves a tombstone of a message: its number, sender, type and place in its thread stay; text, earlier texts,
+        attachments, mentions and reactions are gone. By its sender at any time, by the admins of a group, and by
+        staff with the permission `chat.messages.delete`, which is audited.
+
+        Errors: NOT_FOUND (MESSAGE_NOT_FOUND), PERMISSION_DENIED (ROLE_FORBIDS).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReplies(self, request, context):
+        """The answers of the thread that a message began, oldest first, deleted ones as tombstones. A message that is
+        an answer itself began none.
+
+        Errors: NOT_FOUND (MESSAGE_NOT_FOUND), INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchMessages(self, request, context):
+        """Messages of the caller's channels, or of one of them, that hold all words of a query, newest first. Words are
+        compared without regard to case and accents, and by their beginnings: `mull` finds `Müller`. Signs of
+        scripts without blanks between words, and emoji, are words of their own. Of a query 16 words count.
+
+        Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (QUERY_EMPTY, INVALID_PAGE_TOKEN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MessageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -84,6 +164,31 @@ def add_MessageServiceServicer_to_server(servicer, server):
                     servicer.ListMessages,
                     request_deserializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.ListMessagesRequest.FromString,
                     response_serializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.ListMessagesResponse.SerializeToString,
+            ),
+            'GetMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMessage,
+                    request_deserializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.GetMessageRequest.FromString,
+                    response_serializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.GetMessageResponse.SerializeToString,
+            ),
+            'UpdateMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateMessage,
+                    request_deserializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.UpdateMessageRequest.FromString,
+                    response_serializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.UpdateMessageResponse.SerializeToString,
+            ),
+            'DeleteMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMessage,
+                    request_deserializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.DeleteMessageRequest.FromString,
+                    response_serializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.DeleteMessageResponse.SerializeToString,
+            ),
+            'ListReplies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReplies,
+                    request_deserializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.ListRepliesRequest.FromString,
+                    response_serializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.ListRepliesResponse.SerializeToString,
+            ),
+            'SearchMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchMessages,
+                    request_deserializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.SearchMessagesRequest.FromString,
+                    response_serializer=greenroom_dot_chat_dot_v1_dot_message__service__pb2.SearchMessagesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -141,6 +246,141 @@ class MessageService:
             '/greenroom.chat.v1.MessageService/ListMessages',
             greenroom_dot_chat_dot_v1_dot_message__service__pb2.ListMessagesRequest.SerializeToString,
             greenroom_dot_chat_dot_v1_dot_message__service__pb2.ListMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.chat.v1.MessageService/GetMessage',
+            greenroom_dot_chat_dot_v1_dot_message__service__pb2.GetMessageRequest.SerializeToString,
+            greenroom_dot_chat_dot_v1_dot_message__service__pb2.GetMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.chat.v1.MessageService/UpdateMessage',
+            greenroom_dot_chat_dot_v1_dot_message__service__pb2.UpdateMessageRequest.SerializeToString,
+            greenroom_dot_chat_dot_v1_dot_message__service__pb2.UpdateMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.chat.v1.MessageService/DeleteMessage',
+            greenroom_dot_chat_dot_v1_dot_message__service__pb2.DeleteMessageRequest.SerializeToString,
+            greenroom_dot_chat_dot_v1_dot_message__service__pb2.DeleteMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReplies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.chat.v1.MessageService/ListReplies',
+            greenroom_dot_chat_dot_v1_dot_message__service__pb2.ListRepliesRequest.SerializeToString,
+            greenroom_dot_chat_dot_v1_dot_message__service__pb2.ListRepliesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.chat.v1.MessageService/SearchMessages',
+            greenroom_dot_chat_dot_v1_dot_message__service__pb2.SearchMessagesRequest.SerializeToString,
+            greenroom_dot_chat_dot_v1_dot_message__service__pb2.SearchMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,41 @@ class MessageServiceStub:
 
     Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
     """
+    GetMessage: _grpc.UnaryUnaryMultiCallable[_message_service_pb2.GetMessageRequest, _message_service_pb2.GetMessageResponse]
+    """One message. A deleted one is a tombstone: without text, with its `delete_time`.
+
+    Errors: NOT_FOUND (MESSAGE_NOT_FOUND).
+    """
+    UpdateMessage: _grpc.UnaryUnaryMultiCallable[_message_service_pb2.UpdateMessageRequest, _message_service_pb2.UpdateMessageResponse]
+    """Changes `text` and `mentioned_user_ids` of a message of the caller's own, as `update_mask` names them, within
+    a day of its sending (the setting CHAT_EDIT_WINDOW_SECONDS). All members' streams get a `changed` event. The
+    texts that it had are kept for its sender and the admins of the channel; an edit that changes nothing leaves
+    no trace.
+
+    Errors: NOT_FOUND (MESSAGE_NOT_FOUND), PERMISSION_DENIED (ROLE_FORBIDS), ABORTED (ETAG_MISMATCH),
+    INVALID_ARGUMENT (INVALID_FIELD_MASK, MESSAGE_EMPTY, MENTION_NOT_MEMBER), FAILED_PRECONDITION
+    (MESSAGE_DELETED, EDIT_WINDOW_OVER, CHANNEL_ARCHIVED, BLOCKED).
+    """
+    DeleteMessage: _grpc.UnaryUnaryMultiCallable[_message_service_pb2.DeleteMessageRequest, _message_service_pb2.DeleteMessageResponse]
+    """Leaves a tombstone of a message: its number, sender, type and place in its thread stay; text, earlier texts,
+    attachments, mentions and reactions are gone. By its sender at any time, by the admins of a group, and by
+    staff with the permission `chat.messages.delete`, which is audited.
+
+    Errors: NOT_FOUND (MESSAGE_NOT_FOUND), PERMISSION_DENIED (ROLE_FORBIDS).
+    """
+    ListReplies: _grpc.UnaryUnaryMultiCallable[_message_service_pb2.ListRepliesRequest, _message_service_pb2.ListRepliesResponse]
+    """The answers of the thread that a message began, oldest first, deleted ones as tombstones. A message that is
+    an answer itself began none.
+
+    Errors: NOT_FOUND (MESSAGE_NOT_FOUND), INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+    """
+    SearchMessages: _grpc.UnaryUnaryMultiCallable[_message_service_pb2.SearchMessagesRequest, _message_service_pb2.SearchMessagesResponse]
+    """Messages of the caller's channels, or of one of them, that hold all words of a query, newest first. Words are
+    compared without regard to case and accents, and by their beginnings: `mull` finds `Müller`. Signs of
+    scripts without blanks between words, and emoji, are words of their own. Of a query 16 words count.
+
+    Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (QUERY_EMPTY, INVALID_PAGE_TOKEN).
+    """
 
 @_typing.type_check_only
 class MessageServiceAsyncStub(MessageServiceStub):
@@ -64,6 +99,41 @@ class MessageServiceAsyncStub(MessageServiceStub):
     middle that message stands, oldest first.
 
     Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+    """
+    GetMessage: _aio.UnaryUnaryMultiCallable[_message_service_pb2.GetMessageRequest, _message_service_pb2.GetMessageResponse]  # type: ignore[assignment]
+    """One message. A deleted one is a tombstone: without text, with its `delete_time`.
+
+    Errors: NOT_FOUND (MESSAGE_NOT_FOUND).
+    """
+    UpdateMessage: _aio.UnaryUnaryMultiCallable[_message_service_pb2.UpdateMessageRequest, _message_service_pb2.UpdateMessageResponse]  # type: ignore[assignment]
+    """Changes `text` and `mentioned_user_ids` of a message of the caller's own, as `update_mask` names them, within
+    a day of its sending (the setting CHAT_EDIT_WINDOW_SECONDS). All members' streams get a `changed` event. The
+    texts that it had are kept for its sender and the admins of the channel; an edit that changes nothing leaves
+    no trace.
+
+    Errors: NOT_FOUND (MESSAGE_NOT_FOUND), PERMISSION_DENIED (ROLE_FORBIDS), ABORTED (ETAG_MISMATCH),
+    INVALID_ARGUMENT (INVALID_FIELD_MASK, MESSAGE_EMPTY, MENTION_NOT_MEMBER), FAILED_PRECONDITION
+    (MESSAGE_DELETED, EDIT_WINDOW_OVER, CHANNEL_ARCHIVED, BLOCKED).
+    """
+    DeleteMessage: _aio.UnaryUnaryMultiCallable[_message_service_pb2.DeleteMessageRequest, _message_service_pb2.DeleteMessageResponse]  # type: ignore[assignment]
+    """Leaves a tombstone of a message: its number, sender, type and place in its thread stay; text, earlier texts,
+    attachments, mentions and reactions are gone. By its sender at any time, by the admins of a group, and by
+    staff with the permission `chat.messages.delete`, which is audited.
+
+    Errors: NOT_FOUND (MESSAGE_NOT_FOUND), PERMISSION_DENIED (ROLE_FORBIDS).
+    """
+    ListReplies: _aio.UnaryUnaryMultiCallable[_message_service_pb2.ListRepliesRequest, _message_service_pb2.ListRepliesResponse]  # type: ignore[assignment]
+    """The answers of the thread that a message began, oldest first, deleted ones as tombstones. A message that is
+    an answer itself began none.
+
+    Errors: NOT_FOUND (MESSAGE_NOT_FOUND), INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+    """
+    SearchMessages: _aio.UnaryUnaryMultiCallable[_message_service_pb2.SearchMessagesRequest, _message_service_pb2.SearchMessagesResponse]  # type: ignore[assignment]
+    """Messages of the caller's channels, or of one of them, that hold all words of a query, newest first. Words are
+    compared without regard to case and accents, and by their beginnings: `mull` finds `Müller`. Signs of
+    scripts without blanks between words, and emoji, are words of their own. Of a query 16 words count.
+
+    Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (QUERY_EMPTY, INVALID_PAGE_TOKEN).
     """
 
 class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -92,6 +162,71 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
         middle that message stands, oldest first.
 
         Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        """
+
+    @_abc_1.abstractmethod
+    def GetMessage(
+        self,
+        request: _message_service_pb2.GetMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_message_service_pb2.GetMessageResponse, _abc.Awaitable[_message_service_pb2.GetMessageResponse]]:
+        """One message. A deleted one is a tombstone: without text, with its `delete_time`.
+
+        Errors: NOT_FOUND (MESSAGE_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateMessage(
+        self,
+        request: _message_service_pb2.UpdateMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_message_service_pb2.UpdateMessageResponse, _abc.Awaitable[_message_service_pb2.UpdateMessageResponse]]:
+        """Changes `text` and `mentioned_user_ids` of a message of the caller's own, as `update_mask` names them, within
+        a day of its sending (the setting CHAT_EDIT_WINDOW_SECONDS). All members' streams get a `changed` event. The
+        texts that it had are kept for its sender and the admins of the channel; an edit that changes nothing leaves
+        no trace.
+
+        Errors: NOT_FOUND (MESSAGE_NOT_FOUND), PERMISSION_DENIED (ROLE_FORBIDS), ABORTED (ETAG_MISMATCH),
+        INVALID_ARGUMENT (INVALID_FIELD_MASK, MESSAGE_EMPTY, MENTION_NOT_MEMBER), FAILED_PRECONDITION
+        (MESSAGE_DELETED, EDIT_WINDOW_OVER, CHANNEL_ARCHIVED, BLOCKED).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteMessage(
+        self,
+        request: _message_service_pb2.DeleteMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_message_service_pb2.DeleteMessageResponse, _abc.Awaitable[_message_service_pb2.DeleteMessageResponse]]:
+        """Leaves a tombstone of a message: its number, sender, type and place in its thread stay; text, earlier texts,
+        attachments, mentions and reactions are gone. By its sender at any time, by the admins of a group, and by
+        staff with the permission `chat.messages.delete`, which is audited.
+
+        Errors: NOT_FOUND (MESSAGE_NOT_FOUND), PERMISSION_DENIED (ROLE_FORBIDS).
+        """
+
+    @_abc_1.abstractmethod
+    def ListReplies(
+        self,
+        request: _message_service_pb2.ListRepliesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_message_service_pb2.ListRepliesResponse, _abc.Awaitable[_message_service_pb2.ListRepliesResponse]]:
+        """The answers of the thread that a message began, oldest first, deleted ones as tombstones. A message that is
+        an answer itself began none.
+
+        Errors: NOT_FOUND (MESSAGE_NOT_FOUND), INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        """
+
+    @_abc_1.abstractmethod
+    def SearchMessages(
+        self,
+        request: _message_service_pb2.SearchMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_message_service_pb2.SearchMessagesResponse, _abc.Awaitable[_message_service_pb2.SearchMessagesResponse]]:
+        """Messages of the caller's channels, or of one of them, that hold all words of a query, newest first. Words are
+        compared without regard to case and accents, and by their beginnings: `mull` finds `Müller`. Signs of
+        scripts without blanks between words, and emoji, are words of their own. Of a query 16 words count.
+
+        Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (QUERY_EMPTY, INVALID_PAGE_TOKEN).
         """
 
 def add_MessageServiceServicer_to_server(servicer: MessageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

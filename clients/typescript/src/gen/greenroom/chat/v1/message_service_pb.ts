@@ -6,6 +6,8 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb.js";
+import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { ChannelCursor, Message as Message$1, MessageType } from "./channel_pb.js";
 import { file_greenroom_chat_v1_channel } from "./channel_pb.js";
 import { file_greenroom_options_v1_policy } from "../../options/v1/policy_pb.js";
@@ -15,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file greenroom/chat/v1/message_service.proto.
  */
 export const file_greenroom_chat_v1_message_service: GenFile = /*@__PURE__*/
-  fileDesc("CidncmVlbnJvb20vY2hhdC92MS9tZXNzYWdlX3NlcnZpY2UucHJvdG8SEWdyZWVucm9vbS5jaGF0LnYxIqQCChJTZW5kTWVzc2FnZVJlcXVlc3QSHAoKY2hhbm5lbF9pZBgBIAEoCUIIukgFcgOwAQESHAoJY2xpZW50X2lkGAIgASgJQgm6SAZyBBABGEASFgoEdGV4dBgDIAEoCUIIukgFcgMYoB8SOAoEdHlwZRgEIAEoDjIeLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2VUeXBlQgq6SAeCAQQQASAGEi8KFGF0dGFjaG1lbnRfbWVkaWFfaWRzGAUgAygJQhG6SA6SAQsQChgBIgVyA7ABARIgCgtyZXBseV90b19pZBgGIAEoCUILukgI2AEBcgOwAQESLQoSbWVudGlvbmVkX3VzZXJfaWRzGAcgAygJQhG6SA6SAQsQMhgBIgVyA7ABASJCChNTZW5kTWVzc2FnZVJlc3BvbnNlEisKB21lc3NhZ2UYASABKAsyGi5ncmVlbnJvb20uY2hhdC52MS5NZXNzYWdlIpgDChNMaXN0TWVzc2FnZXNSZXF1ZXN0EhwKCmNoYW5uZWxfaWQYASABKAlCCLpIBXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUYyAEoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiACBIbCgpiZWZvcmVfc2VxGAQgASgDQge6SAQiAigAEh8KCWFmdGVyX3NlcRgFIAEoA0IHukgEIgIoAEgAiAEBEhsKCmFyb3VuZF9zZXEYBiABKANCB7pIBCICKAA6vAG6SLgBGrUBChZiZWZvcmVfYWZ0ZXJfb3JfYXJvdW5kEjdiZWZvcmVfc2VxLCBhZnRlcl9zZXEgYW5kIGFyb3VuZF9zZXEgZXhjbHVkZSBlYWNoIG90aGVyGmIoaGFzKHRoaXMuYWZ0ZXJfc2VxKSA/IDEgOiAwKSArICh0aGlzLmJlZm9yZV9zZXEgPiAwID8gMSA6IDApICsgKHRoaXMuYXJvdW5kX3NlcSA+IDAgPyAxIDogMCkgPD0gMUIMCgpfYWZ0ZXJfc2VxIo8BChRMaXN0TWVzc2FnZXNSZXNwb25zZRIsCghtZXNzYWdlcxgBIAMoCzIaLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEjAKBmN1cnNvchgDIAEoCzIgLmdyZWVucm9vbS5jaGF0LnYxLkNoYW5uZWxDdXJzb3Iy9gIKDk1lc3NhZ2VTZXJ2aWNlEsUBCgtTZW5kTWVzc2FnZRIlLmdyZWVucm9vbS5jaGF0LnYxLlNlbmRNZXNzYWdlUmVxdWVzdBomLmdyZWVucm9vbS5jaGF0LnYxLlNlbmRNZXNzYWdlUmVzcG9uc2UiZ6K7GAUKAQQwBaq7GCkIAhIlT25lIG1lc3NhZ2UgcGVyIHNlbmRlciBhbmQgY2xpZW50IGlkLoLT5JMCKzoBKiImL3YxL2NoYXRDaGFubmVscy97Y2hhbm5lbF9pZH0vbWVzc2FnZXMSmwEKDExpc3RNZXNzYWdlcxImLmdyZWVucm9vbS5jaGF0LnYxLkxpc3RNZXNzYWdlc1JlcXVlc3QaJy5ncmVlbnJvb20uY2hhdC52MS5MaXN0TWVzc2FnZXNSZXNwb25zZSI6kAIBorsYBQoBBDABgtPkkwIoEiYvdjEvY2hhdENoYW5uZWxzL3tjaGFubmVsX2lkfS9tZXNzYWdlc2IGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_greenroom_chat_v1_channel, file_greenroom_options_v1_policy]);
+  fileDesc("CidncmVlbnJvb20vY2hhdC92MS9tZXNzYWdlX3NlcnZpY2UucHJvdG8SEWdyZWVucm9vbS5jaGF0LnYxIqQCChJTZW5kTWVzc2FnZVJlcXVlc3QSHAoKY2hhbm5lbF9pZBgBIAEoCUIIukgFcgOwAQESHAoJY2xpZW50X2lkGAIgASgJQgm6SAZyBBABGEASFgoEdGV4dBgDIAEoCUIIukgFcgMYoB8SOAoEdHlwZRgEIAEoDjIeLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2VUeXBlQgq6SAeCAQQQASAGEi8KFGF0dGFjaG1lbnRfbWVkaWFfaWRzGAUgAygJQhG6SA6SAQsQChgBIgVyA7ABARIgCgtyZXBseV90b19pZBgGIAEoCUILukgI2AEBcgOwAQESLQoSbWVudGlvbmVkX3VzZXJfaWRzGAcgAygJQhG6SA6SAQsQMhgBIgVyA7ABASJCChNTZW5kTWVzc2FnZVJlc3BvbnNlEisKB21lc3NhZ2UYASABKAsyGi5ncmVlbnJvb20uY2hhdC52MS5NZXNzYWdlIpgDChNMaXN0TWVzc2FnZXNSZXF1ZXN0EhwKCmNoYW5uZWxfaWQYASABKAlCCLpIBXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUYyAEoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiACBIbCgpiZWZvcmVfc2VxGAQgASgDQge6SAQiAigAEh8KCWFmdGVyX3NlcRgFIAEoA0IHukgEIgIoAEgAiAEBEhsKCmFyb3VuZF9zZXEYBiABKANCB7pIBCICKAA6vAG6SLgBGrUBChZiZWZvcmVfYWZ0ZXJfb3JfYXJvdW5kEjdiZWZvcmVfc2VxLCBhZnRlcl9zZXEgYW5kIGFyb3VuZF9zZXEgZXhjbHVkZSBlYWNoIG90aGVyGmIoaGFzKHRoaXMuYWZ0ZXJfc2VxKSA/IDEgOiAwKSArICh0aGlzLmJlZm9yZV9zZXEgPiAwID8gMSA6IDApICsgKHRoaXMuYXJvdW5kX3NlcSA+IDAgPyAxIDogMCkgPD0gMUIMCgpfYWZ0ZXJfc2VxIo8BChRMaXN0TWVzc2FnZXNSZXNwb25zZRIsCghtZXNzYWdlcxgBIAMoCzIaLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEjAKBmN1cnNvchgDIAEoCzIgLmdyZWVucm9vbS5jaGF0LnYxLkNoYW5uZWxDdXJzb3IiSAoRR2V0TWVzc2FnZVJlcXVlc3QSHAoKbWVzc2FnZV9pZBgBIAEoCUIIukgFcgOwAQESFQoNaW5jbHVkZV9lZGl0cxgCIAEoCCJ4ChJHZXRNZXNzYWdlUmVzcG9uc2USKwoHbWVzc2FnZRgBIAEoCzIaLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2USNQoNZWFybGllcl90ZXh0cxgCIAMoCzIeLmdyZWVucm9vbS5jaGF0LnYxLkVhcmxpZXJUZXh0Ik0KC0VhcmxpZXJUZXh0EgwKBHRleHQYASABKAkSMAoMcmVwbGFjZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKbAQoUVXBkYXRlTWVzc2FnZVJlcXVlc3QSMwoHbWVzc2FnZRgBIAEoCzIaLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2VCBrpIA8gBARI3Cgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2tCBrpIA8gBARIVCgRldGFnGAMgASgJQge6SARyAhgUIkQKFVVwZGF0ZU1lc3NhZ2VSZXNwb25zZRIrCgdtZXNzYWdlGAEgASgLMhouZ3JlZW5yb29tLmNoYXQudjEuTWVzc2FnZSI0ChREZWxldGVNZXNzYWdlUmVxdWVzdBIcCgptZXNzYWdlX2lkGAEgASgJQgi6SAVyA7ABASJEChVEZWxldGVNZXNzYWdlUmVzcG9uc2USKwoHbWVzc2FnZRgBIAEoCzIaLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2UibwoSTGlzdFJlcGxpZXNSZXF1ZXN0EhwKCm1lc3NhZ2VfaWQYASABKAlCCLpIBXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUYyAEoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiACCJcChNMaXN0UmVwbGllc1Jlc3BvbnNlEiwKCG1lc3NhZ2VzGAEgAygLMhouZ3JlZW5yb29tLmNoYXQudjEuTWVzc2FnZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkisgIKFVNlYXJjaE1lc3NhZ2VzUmVxdWVzdBIZCgVxdWVyeRgBIAEoCUIKukgHcgUQARjIARIfCgpjaGFubmVsX2lkGAIgASgJQgu6SAjYAQFyA7ABARIeCglzZW5kZXJfaWQYAyABKAlCC7pICNgBAXIDsAEBEkAKCnN0YXJ0X3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQhC6SA2yAQoaBgiAmPuKeTIAEj4KCGVuZF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIQukgNsgEKGgYIgJj7inkyABIdCglwYWdlX3NpemUYBiABKAVCCrpIBxoFGMgBKAASHAoKcGFnZV90b2tlbhgHIAEoCUIIukgFcgMYgAgiXwoWU2VhcmNoTWVzc2FnZXNSZXNwb25zZRIsCghtZXNzYWdlcxgBIAMoCzIaLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJMtQJCg5NZXNzYWdlU2VydmljZRLFAQoLU2VuZE1lc3NhZ2USJS5ncmVlbnJvb20uY2hhdC52MS5TZW5kTWVzc2FnZVJlcXVlc3QaJi5ncmVlbnJvb20uY2hhdC52MS5TZW5kTWVzc2FnZVJlc3BvbnNlImeiuxgFCgEEMAWquxgpCAISJU9uZSBtZXNzYWdlIHBlciBzZW5kZXIgYW5kIGNsaWVudCBpZC6C0+STAis6ASoiJi92MS9jaGF0Q2hhbm5lbHMve2NoYW5uZWxfaWR9L21lc3NhZ2VzEpsBCgxMaXN0TWVzc2FnZXMSJi5ncmVlbnJvb20uY2hhdC52MS5MaXN0TWVzc2FnZXNSZXF1ZXN0GicuZ3JlZW5yb29tLmNoYXQudjEuTGlzdE1lc3NhZ2VzUmVzcG9uc2UiOpACAaK7GAUKAQQwAYLT5JMCKBImL3YxL2NoYXRDaGFubmVscy97Y2hhbm5lbF9pZH0vbWVzc2FnZXMSiAEKCkdldE1lc3NhZ2USJC5ncmVlbnJvb20uY2hhdC52MS5HZXRNZXNzYWdlUmVxdWVzdBolLmdyZWVucm9vbS5jaGF0LnYxLkdldE1lc3NhZ2VSZXNwb25zZSItkAIBorsYBQoBBDABgtPkkwIbEhkvdjEvbWVzc2FnZXMve21lc3NhZ2VfaWR9EvEBCg1VcGRhdGVNZXNzYWdlEicuZ3JlZW5yb29tLmNoYXQudjEuVXBkYXRlTWVzc2FnZVJlcXVlc3QaKC5ncmVlbnJvb20uY2hhdC52MS5VcGRhdGVNZXNzYWdlUmVzcG9uc2UijAGiuxgFCgEDMAKquxhVCAISUVRoZSBmaWVsZHMgZ2V0IHRoZSB2YWx1ZXMgdGhhdCB3ZXJlIGFza2VkIGZvcjsgdGhlIGV0YWcga2VlcHMgYSBsYXRlIHJlcGVhdCBhd2F5LoLT5JMCJDoHbWVzc2FnZTIZL3YxL21lc3NhZ2VzL3ttZXNzYWdlLmlkfRK1AQoNRGVsZXRlTWVzc2FnZRInLmdyZWVucm9vbS5jaGF0LnYxLkRlbGV0ZU1lc3NhZ2VSZXF1ZXN0GiguZ3JlZW5yb29tLmNoYXQudjEuRGVsZXRlTWVzc2FnZVJlc3BvbnNlIlGiuxgGCgIDDDACqrsYIggCEh5XaGF0IGlzIGRlbGV0ZWQgc3RheXMgZGVsZXRlZC6C0+STAhsqGS92MS9tZXNzYWdlcy97bWVzc2FnZV9pZH0SkwEKC0xpc3RSZXBsaWVzEiUuZ3JlZW5yb29tLmNoYXQudjEuTGlzdFJlcGxpZXNSZXF1ZXN0GiYuZ3JlZW5yb29tLmNoYXQudjEuTGlzdFJlcGxpZXNSZXNwb25zZSI1kAIBorsYBQoBBDABgtPkkwIjEiEvdjEvbWVzc2FnZXMve21lc3NhZ2VfaWR9L3JlcGxpZXMSjgEKDlNlYXJjaE1lc3NhZ2VzEiguZ3JlZW5yb29tLmNoYXQudjEuU2VhcmNoTWVzc2FnZXNSZXF1ZXN0GikuZ3JlZW5yb29tLmNoYXQudjEuU2VhcmNoTWVzc2FnZXNSZXNwb25zZSInkAIBorsYBQoBBDABgtPkkwIVEhMvdjEvbWVzc2FnZXM6c2VhcmNoYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_greenroom_chat_v1_channel, file_greenroom_options_v1_policy]);
 
 /**
  * Request of SendMessage.
@@ -196,6 +198,343 @@ export const ListMessagesResponseSchema: GenMessage<ListMessagesResponse> = /*@_
   messageDesc(file_greenroom_chat_v1_message_service, 3);
 
 /**
+ * Request of GetMessage.
+ *
+ * @generated from message greenroom.chat.v1.GetMessageRequest
+ */
+export type GetMessageRequest = Message<"greenroom.chat.v1.GetMessageRequest"> & {
+  /**
+   * The message.
+   *
+   * @generated from field: string message_id = 1;
+   */
+  messageId: string;
+
+  /**
+   * True to get the texts that the message had before, too; only its sender and the admins of the channel do.
+   *
+   * @generated from field: bool include_edits = 2;
+   */
+  includeEdits: boolean;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.GetMessageRequest.
+ * Use `create(GetMessageRequestSchema)` to create a new message.
+ */
+export const GetMessageRequestSchema: GenMessage<GetMessageRequest> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_message_service, 4);
+
+/**
+ * Response of GetMessage.
+ *
+ * @generated from message greenroom.chat.v1.GetMessageResponse
+ */
+export type GetMessageResponse = Message<"greenroom.chat.v1.GetMessageResponse"> & {
+  /**
+   * The message.
+   *
+   * @generated from field: greenroom.chat.v1.Message message = 1;
+   */
+  message?: Message$1 | undefined;
+
+  /**
+   * Texts that it had before, the newest first, 100 at most.
+   *
+   * @generated from field: repeated greenroom.chat.v1.EarlierText earlier_texts = 2;
+   */
+  earlierTexts: EarlierText[];
+};
+
+/**
+ * Describes the message greenroom.chat.v1.GetMessageResponse.
+ * Use `create(GetMessageResponseSchema)` to create a new message.
+ */
+export const GetMessageResponseSchema: GenMessage<GetMessageResponse> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_message_service, 5);
+
+/**
+ * A text that a message had.
+ *
+ * @generated from message greenroom.chat.v1.EarlierText
+ */
+export type EarlierText = Message<"greenroom.chat.v1.EarlierText"> & {
+  /**
+   * The text.
+   *
+   * @generated from field: string text = 1;
+   */
+  text: string;
+
+  /**
+   * When another one took its place.
+   *
+   * @generated from field: google.protobuf.Timestamp replace_time = 2;
+   */
+  replaceTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.EarlierText.
+ * Use `create(EarlierTextSchema)` to create a new message.
+ */
+export const EarlierTextSchema: GenMessage<EarlierText> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_message_service, 6);
+
+/**
+ * Request of UpdateMessage.
+ *
+ * @generated from message greenroom.chat.v1.UpdateMessageRequest
+ */
+export type UpdateMessageRequest = Message<"greenroom.chat.v1.UpdateMessageRequest"> & {
+  /**
+   * The message: its `id` and the fields to change. The text may become empty only when there are attachments.
+   *
+   * @generated from field: greenroom.chat.v1.Message message = 1;
+   */
+  message?: Message$1 | undefined;
+
+  /**
+   * Which fields to change; never empty.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+
+  /**
+   * The message's `change`, in decimal digits, as the caller has last seen it; empty to overwrite whatever is
+   * there.
+   *
+   * @generated from field: string etag = 3;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.UpdateMessageRequest.
+ * Use `create(UpdateMessageRequestSchema)` to create a new message.
+ */
+export const UpdateMessageRequestSchema: GenMessage<UpdateMessageRequest> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_message_service, 7);
+
+/**
+ * Response of UpdateMessage.
+ *
+ * @generated from message greenroom.chat.v1.UpdateMessageResponse
+ */
+export type UpdateMessageResponse = Message<"greenroom.chat.v1.UpdateMessageResponse"> & {
+  /**
+   * The message as it is now.
+   *
+   * @generated from field: greenroom.chat.v1.Message message = 1;
+   */
+  message?: Message$1 | undefined;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.UpdateMessageResponse.
+ * Use `create(UpdateMessageResponseSchema)` to create a new message.
+ */
+export const UpdateMessageResponseSchema: GenMessage<UpdateMessageResponse> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_message_service, 8);
+
+/**
+ * Request of DeleteMessage.
+ *
+ * @generated from message greenroom.chat.v1.DeleteMessageRequest
+ */
+export type DeleteMessageRequest = Message<"greenroom.chat.v1.DeleteMessageRequest"> & {
+  /**
+   * The message.
+   *
+   * @generated from field: string message_id = 1;
+   */
+  messageId: string;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.DeleteMessageRequest.
+ * Use `create(DeleteMessageRequestSchema)` to create a new message.
+ */
+export const DeleteMessageRequestSchema: GenMessage<DeleteMessageRequest> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_message_service, 9);
+
+/**
+ * Response of DeleteMessage.
+ *
+ * @generated from message greenroom.chat.v1.DeleteMessageResponse
+ */
+export type DeleteMessageResponse = Message<"greenroom.chat.v1.DeleteMessageResponse"> & {
+  /**
+   * What is left of the message.
+   *
+   * @generated from field: greenroom.chat.v1.Message message = 1;
+   */
+  message?: Message$1 | undefined;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.DeleteMessageResponse.
+ * Use `create(DeleteMessageResponseSchema)` to create a new message.
+ */
+export const DeleteMessageResponseSchema: GenMessage<DeleteMessageResponse> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_message_service, 10);
+
+/**
+ * Request of ListReplies.
+ *
+ * @generated from message greenroom.chat.v1.ListRepliesRequest
+ */
+export type ListRepliesRequest = Message<"greenroom.chat.v1.ListRepliesRequest"> & {
+  /**
+   * The message that began the thread.
+   *
+   * @generated from field: string message_id = 1;
+   */
+  messageId: string;
+
+  /**
+   * How many to return, 50 when 0, at most 200.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.ListRepliesRequest.
+ * Use `create(ListRepliesRequestSchema)` to create a new message.
+ */
+export const ListRepliesRequestSchema: GenMessage<ListRepliesRequest> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_message_service, 11);
+
+/**
+ * Response of ListReplies.
+ *
+ * @generated from message greenroom.chat.v1.ListRepliesResponse
+ */
+export type ListRepliesResponse = Message<"greenroom.chat.v1.ListRepliesResponse"> & {
+  /**
+   * The answers of this page.
+   *
+   * @generated from field: repeated greenroom.chat.v1.Message messages = 1;
+   */
+  messages: Message$1[];
+
+  /**
+   * Token of the next page; empty on the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.ListRepliesResponse.
+ * Use `create(ListRepliesResponseSchema)` to create a new message.
+ */
+export const ListRepliesResponseSchema: GenMessage<ListRepliesResponse> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_message_service, 12);
+
+/**
+ * Request of SearchMessages.
+ *
+ * @generated from message greenroom.chat.v1.SearchMessagesRequest
+ */
+export type SearchMessagesRequest = Message<"greenroom.chat.v1.SearchMessagesRequest"> & {
+  /**
+   * Words that all must occur.
+   *
+   * @generated from field: string query = 1;
+   */
+  query: string;
+
+  /**
+   * Only in this channel; in all of the caller's when empty.
+   *
+   * @generated from field: string channel_id = 2;
+   */
+  channelId: string;
+
+  /**
+   * Only of this sender.
+   *
+   * @generated from field: string sender_id = 3;
+   */
+  senderId: string;
+
+  /**
+   * Only from this time on.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 4;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * Only before this time.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 5;
+   */
+  endTime?: Timestamp | undefined;
+
+  /**
+   * How many to return, 50 when 0, at most 200.
+   *
+   * @generated from field: int32 page_size = 6;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before.
+   *
+   * @generated from field: string page_token = 7;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.SearchMessagesRequest.
+ * Use `create(SearchMessagesRequestSchema)` to create a new message.
+ */
+export const SearchMessagesRequestSchema: GenMessage<SearchMessagesRequest> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_message_service, 13);
+
+/**
+ * Response of SearchMessages.
+ *
+ * @generated from message greenroom.chat.v1.SearchMessagesResponse
+ */
+export type SearchMessagesResponse = Message<"greenroom.chat.v1.SearchMessagesResponse"> & {
+  /**
+   * The messages of this page.
+   *
+   * @generated from field: repeated greenroom.chat.v1.Message messages = 1;
+   */
+  messages: Message$1[];
+
+  /**
+   * Token of the next page; empty on the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.SearchMessagesResponse.
+ * Use `create(SearchMessagesResponseSchema)` to create a new message.
+ */
+export const SearchMessagesResponseSchema: GenMessage<SearchMessagesResponse> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_message_service, 14);
+
+/**
  * The messages of a conversation.
  *
  * @generated from service greenroom.chat.v1.MessageService
@@ -227,6 +566,76 @@ export const MessageService: GenService<{
     methodKind: "unary";
     input: typeof ListMessagesRequestSchema;
     output: typeof ListMessagesResponseSchema;
+  },
+  /**
+   * One message. A deleted one is a tombstone: without text, with its `delete_time`.
+   *
+   * Errors: NOT_FOUND (MESSAGE_NOT_FOUND).
+   *
+   * @generated from rpc greenroom.chat.v1.MessageService.GetMessage
+   */
+  getMessage: {
+    methodKind: "unary";
+    input: typeof GetMessageRequestSchema;
+    output: typeof GetMessageResponseSchema;
+  },
+  /**
+   * Changes `text` and `mentioned_user_ids` of a message of the caller's own, as `update_mask` names them, within
+   * a day of its sending (the setting CHAT_EDIT_WINDOW_SECONDS). All members' streams get a `changed` event. The
+   * texts that it had are kept for its sender and the admins of the channel; an edit that changes nothing leaves
+   * no trace.
+   *
+   * Errors: NOT_FOUND (MESSAGE_NOT_FOUND), PERMISSION_DENIED (ROLE_FORBIDS), ABORTED (ETAG_MISMATCH),
+   * INVALID_ARGUMENT (INVALID_FIELD_MASK, MESSAGE_EMPTY, MENTION_NOT_MEMBER), FAILED_PRECONDITION
+   * (MESSAGE_DELETED, EDIT_WINDOW_OVER, CHANNEL_ARCHIVED, BLOCKED).
+   *
+   * @generated from rpc greenroom.chat.v1.MessageService.UpdateMessage
+   */
+  updateMessage: {
+    methodKind: "unary";
+    input: typeof UpdateMessageRequestSchema;
+    output: typeof UpdateMessageResponseSchema;
+  },
+  /**
+   * Leaves a tombstone of a message: its number, sender, type and place in its thread stay; text, earlier texts,
+   * attachments, mentions and reactions are gone. By its sender at any time, by the admins of a group, and by
+   * staff with the permission `chat.messages.delete`, which is audited.
+   *
+   * Errors: NOT_FOUND (MESSAGE_NOT_FOUND), PERMISSION_DENIED (ROLE_FORBIDS).
+   *
+   * @generated from rpc greenroom.chat.v1.MessageService.DeleteMessage
+   */
+  deleteMessage: {
+    methodKind: "unary";
+    input: typeof DeleteMessageRequestSchema;
+    output: typeof DeleteMessageResponseSchema;
+  },
+  /**
+   * The answers of the thread that a message began, oldest first, deleted ones as tombstones. A message that is
+   * an answer itself began none.
+   *
+   * Errors: NOT_FOUND (MESSAGE_NOT_FOUND), INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+   *
+   * @generated from rpc greenroom.chat.v1.MessageService.ListReplies
+   */
+  listReplies: {
+    methodKind: "unary";
+    input: typeof ListRepliesRequestSchema;
+    output: typeof ListRepliesResponseSchema;
+  },
+  /**
+   * Messages of the caller's channels, or of one of them, that hold all words of a query, newest first. Words are
+   * compared without regard to case and accents, and by their beginnings: `mull` finds `Müller`. Signs of
+   * scripts without blanks between words, and emoji, are words of their own. Of a query 16 words count.
+   *
+   * Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (QUERY_EMPTY, INVALID_PAGE_TOKEN).
+   *
+   * @generated from rpc greenroom.chat.v1.MessageService.SearchMessages
+   */
+  searchMessages: {
+    methodKind: "unary";
+    input: typeof SearchMessagesRequestSchema;
+    output: typeof SearchMessagesResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_greenroom_chat_v1_message_service, 0);
