@@ -8,22 +8,23 @@ BENCH_JSON=file writes JSON lines. Ratios and CPU per call hold from machine to 
 import argparse
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench import bare_figures, peer_figures
+from bench import bare_figures, growth_figures, live_figures, peer_figures
 from bench.envoy import in_front_of
 from bench.figures import Figure, Skipped, line, table, write_json
 from bench.measuring import Options
 from bench.processes import wait_until
 from bench.system import System, database, served
 
-SHARED = {**bare_figures.FIGURES, **peer_figures.FIGURES}
+SHARED = {**bare_figures.FIGURES, **live_figures.SHARED, **peer_figures.FIGURES}
 """Figures of a server that several of them share."""
 DIRECT_ONLY = set(peer_figures.FIGURES)
-OWN: dict[str, Callable[[str, Options], list[Figure]]] = {}
+OWN = {**live_figures.OWN, **growth_figures.OWN}
 """Figures of a server of their own."""
 NAMES = [*SHARED, *OWN]
 
@@ -39,6 +40,8 @@ def main() -> None:
     print("\n" + table(figures))
     if out := os.environ.get("BENCH_JSON"):
         write_json(figures, Path(out))
+    if any(made.failed for made in figures):
+        sys.exit("Not every figure could be had.")
 
 
 def _options() -> Options:
@@ -66,7 +69,7 @@ def _measured(db: str, options: Options) -> Iterator[Figure]:
         yield from _shared(db, shared, options)
     for name in options.figure:
         if name in OWN and "direct" in options.path:
-            yield from _or_skipped(name, db, "direct", partial(OWN[name], db, options))
+            yield from _told(name, db, "direct", partial(OWN[name], db, options))
 
 
 def _shared(db: str, names: list[str], options: Options) -> Iterator[Figure]:
@@ -79,15 +82,18 @@ def _shared(db: str, names: list[str], options: Options) -> Iterator[Figure]:
             for name in names:
                 if path == "direct" or name not in DIRECT_ONLY:
                     measure = partial(SHARED[name], system, target, options)
-                    yield from _or_skipped(name, db, path, measure)
+                    yield from _told(name, db, path, measure)
                     wait_until(lambda: _quiet(system), 10, "the server to come to rest")
 
 
-def _or_skipped(name: str, db: str, path: str, measure: Callable[[], list[Figure]]) -> list[Figure]:
+def _told(name: str, db: str, path: str, measure: Callable[[], list[Figure]]) -> list[Figure]:
+    """The figures; what went wrong with one must not cost the others."""
     try:
         return measure()
     except Skipped as reason:
         return [Figure(name, db, path, skipped=str(reason))]
+    except (RuntimeError, TimeoutError) as error:
+        return [Figure(name, db, path, failed=str(error))]
 
 
 def _quiet(system: System) -> bool:

@@ -29,8 +29,8 @@ async def main(reply_bytes: int, event_bytes: int) -> None:
             grpc.method_handlers_generic_handler(
                 "bare.Bare",
                 {
-                    "Echo": grpc.unary_unary_rpc_method_handler(echo),  # type: ignore[arg-type]
-                    "Stream": grpc.unary_stream_rpc_method_handler(stream),  # type: ignore[arg-type]
+                    "Echo": grpc.unary_unary_rpc_method_handler(echo),
+                    "Stream": grpc.unary_stream_rpc_method_handler(stream),
                 },
             ),
         )

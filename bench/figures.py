@@ -63,6 +63,7 @@ class Figure:
     met: bool | None = None
     note: str | None = None
     skipped: str | None = None
+    failed: str | None = None
     runs: int = 1
     load: float = field(default_factory=_load)
     """Of the machine in the last minute, by the end of the measurement."""
@@ -120,8 +121,9 @@ def _cell(form: str, value: Any) -> str:
 
 def line(made: Figure) -> str:
     """A figure in one line, as soon as it is there."""
-    if made.skipped is not None:
-        return f"{made.name} {made.db} {made.path}: skipped: {made.skipped}"
+    for word in ("skipped", "failed"):
+        if (reason := getattr(made, word)) is not None:
+            return f"{made.name} {made.db} {made.path}: {word}: {reason}"
     values = asdict(made)
     told = [
         f"{title} {_cell(form, values[name])}"
@@ -135,7 +137,7 @@ def line(made: Figure) -> str:
 
 def table(figures: list[Figure]) -> str:
     """The figures as an aligned table of the columns that at least one of them has."""
-    measured = [asdict(made) for made in figures if made.skipped is None]
+    measured = [asdict(made) for made in figures if made.skipped is None and made.failed is None]
     columns = [c for c in COLUMNS if any(values[c[0]] is not None for values in measured)]
     rows = [[title for _name, title, _form in columns]]
     rows += [[_cell(form, values[name]) for name, _, form in columns] for values in measured]

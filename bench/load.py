@@ -18,7 +18,7 @@ from typing import Any
 import uvloop
 
 from bench.raw import Connection, connect
-from bench.tally import Flood, Tally
+from bench.tally import Flood, Tally, eventually
 from bench.wire_format import count_events, send_requests
 
 CONNECTIONS = 4
@@ -70,11 +70,9 @@ async def watch(options: argparse.Namespace) -> dict[str, Any]:
     for number in range(options.streams):
         connections[number % len(connections)].call(bytes.fromhex("".join(options.body)))
     # Each stream says once that it has caught up.
-    until = time.monotonic() + 60
-    while replies < options.streams:
-        if ended or time.monotonic() > until:
-            raise RuntimeError(f"{ended} streams ended, {replies} of {options.streams} are up")
-        await asyncio.sleep(0.05)
+    await eventually(lambda: replies >= options.streams or ended > 0, 60)
+    if ended or replies < options.streams:
+        raise RuntimeError(f"{ended} streams ended, {replies} of {options.streams} are up")
     figures = await tally.between_lines(lambda: bool(ended))
     for connection in connections:
         connection.close()

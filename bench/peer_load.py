@@ -192,8 +192,12 @@ async def socket_io(options: argparse.Namespace) -> SocketIo:
     _transport, client = await asyncio.get_running_loop().create_connection(
         lambda: SocketIo(options.target, options.token), host, int(port)
     )
-    async with asyncio.timeout(10):
-        await client.joined
+    wanted = [client.joined, client.ended]
+    await asyncio.wait(wanted, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    if not client.joined.done():
+        raise RuntimeError("the peer let nobody in") from (
+            client.ended.exception() if client.ended.done() else None
+        )
     return client
 
 

@@ -13,6 +13,16 @@ LATE_SECONDS = 20.0
 """How long deliveries may take to arrive once the last send was answered."""
 
 
+async def eventually(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether a condition holds within some seconds. It may depend on what comes 100,000 times a
+    second, so it is looked at now and then."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while not (holds := condition()) and loop.time() < until:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    return holds
+
+
 class Flood(Generic[Key]):
     """Keeps calls in flight for ``options.seconds``, or until ``options.calls`` have been begun.
 
@@ -97,9 +107,7 @@ class Tally:
         await loop.run_in_executor(None, sys.stdin.readline)
         self.counted, self._first = 0, 0.0
         expected = int(await loop.run_in_executor(None, sys.stdin.readline))
-        until = loop.time() + LATE_SECONDS
-        while self.counted < expected and loop.time() < until and not broken():
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - an event would be set 100,000 times a second
+        await eventually(lambda: self.counted >= expected or broken(), LATE_SECONDS)
         if broken() or self.counted != expected:
             raise RuntimeError(f"{self.counted} deliveries, {expected} expected")
         elapsed = self._last - self._first

@@ -37,6 +37,13 @@ def count_events(raw: bytes) -> int:
     return len(_Events.FromString(raw).events)
 
 
+def send_request(channel: str, client_id: str, text: str) -> bytes:
+    """An encoded SendMessageRequest."""
+    return message_service_pb2.SendMessageRequest(
+        channel_id=channel, client_id=client_id, text=text
+    ).SerializeToString()
+
+
 def send_requests(channels: list[str], text_bytes: int) -> Iterator[bytes]:
     """Encoded SendMessageRequests with client ids that were never used before."""
     run = os.urandom(6).hex()

@@ -1,8 +1,11 @@
 """All that conversations hold beyond plain messages: groups, changes, reactions, search, presence."""
 
+import json
 from typing import Any
 
 import peewee
+
+from server.core.text_search import folded
 
 _CHANNEL_COLUMNS = (
     "title TEXT NOT NULL DEFAULT ''",
@@ -106,45 +109,47 @@ _MESSAGES = """
 """
 _PLAIN = "id, channel_id, seq, sender_id, client_id, type, text, create_time, update_time"
 
-# What is searched for stands in `folded` where folding changes more than ASCII letters. The channel is
-# a word of each message, so that a search never walks through what was said elsewhere.
+# What is searched for stands in `folded` where the text is not just that: words between blanks. In the index
+# each word begins with the end of its channel's id, so that a search never walks through what was said
+# elsewhere; `server/core/text_search.py` makes the words and the conditions.
+_WORDS = """
+    substr({row}.channel_id, -8)
+    || replace(coalesce({row}.folded, {row}.text), ' ', ' ' || substr({row}.channel_id, -8))
+"""
+_PUT = f"""
+    INSERT INTO chat_search (rowid, text)
+    SELECT new.place, {_WORDS.format(row="new")} WHERE coalesce(new.folded, new.text) <> '';
+"""
+# Without a copy of the text, the index has to be told what it is to forget.
+_TAKE = f"""
+    INSERT INTO chat_search (chat_search, rowid, text)
+    SELECT 'delete', old.place, {_WORDS.format(row="old")} WHERE coalesce(old.folded, old.text) <> '';
+"""
 _SQLITE_SEARCH = (
     "CREATE VIRTUAL TABLE chat_search USING fts5 "
-    "(channel, text, tokenize = 'unicode61 remove_diacritics 0', prefix = '2 3')",
-    """
-    CREATE TRIGGER chat_search_insert AFTER INSERT ON chat_messages WHEN new.text <> '' BEGIN
-        INSERT INTO chat_search (rowid, channel, text)
-        VALUES (new.place, replace(new.channel_id, '-', ''), coalesce(new.folded, new.text));
-    END
-    """,
-    """
-    CREATE TRIGGER chat_search_update AFTER UPDATE OF text ON chat_messages BEGIN
-        DELETE FROM chat_search WHERE rowid = old.place;
-        INSERT INTO chat_search (rowid, channel, text)
-        SELECT new.place, replace(new.channel_id, '-', ''), coalesce(new.folded, new.text)
-        WHERE new.text <> '';
-    END
-    """,
-    """
-    CREATE TRIGGER chat_search_delete AFTER DELETE ON chat_messages BEGIN
-        DELETE FROM chat_search WHERE rowid = old.place;
-    END
-    """,
-    """
-    INSERT INTO chat_search (rowid, channel, text)
-    SELECT place, replace(channel_id, '-', ''), text FROM chat_messages WHERE text <> ''
+    "(text, content = '', columnsize = 0, detail = none, tokenize = 'ascii')",
+    f"CREATE TRIGGER chat_search_insert AFTER INSERT ON chat_messages BEGIN {_PUT} END",
+    "CREATE TRIGGER chat_search_update AFTER UPDATE OF text, folded, channel_id ON chat_messages "
+    f"BEGIN {_TAKE} {_PUT} END",
+    f"CREATE TRIGGER chat_search_delete AFTER DELETE ON chat_messages BEGIN {_TAKE} END",
+    f"""
+    INSERT INTO chat_search (rowid, text)
+    SELECT place, {_WORDS.format(row="m")} FROM chat_messages AS m WHERE coalesce(folded, text) <> ''
     """,
 )
 _POSTGRESQL_SEARCH = (
     """
     ALTER TABLE chat_messages ADD COLUMN search tsvector GENERATED ALWAYS AS (
-        to_tsvector('simple'::regconfig,
-            regexp_replace(coalesce(folded, text), '[!-/:-@\\[-`{-~]+', ' ', 'g'))
-        || array_to_tsvector(ARRAY[channel_id])
+        CASE WHEN coalesce(folded, text) <> '' THEN
+            array_to_tsvector(string_to_array(right(channel_id, 8)
+                || replace(coalesce(folded, text), ' ', ' ' || right(channel_id, 8)), ' '))
+        END
     ) STORED
     """,
     "CREATE INDEX chat_messages_search ON chat_messages USING gin (search)",
 )
+_STAFF = ("admin", "super_admin")
+_PERMISSIONS = {"chat.channels.archive", "chat.messages.delete"}
 
 
 def up(migrator: Any, db: peewee.Database) -> None:
@@ -159,9 +164,38 @@ def up(migrator: Any, db: peewee.Database) -> None:
             db.execute_sql(f"ALTER TABLE chat_messages ADD COLUMN {column}")
     for statement in _TABLES:
         db.execute_sql(statement)
+    _fold(db)
     sqlite = isinstance(db, peewee.SqliteDatabase)
     for statement in _SQLITE_SEARCH if sqlite else _POSTGRESQL_SEARCH:
         db.execute_sql(statement)
+    _change_permissions(db, lambda held: held | _PERMISSIONS)
+
+
+def _fold(db: peewee.Database) -> None:
+    """Makes the words of the messages that are there, a thousand at a time."""
+    mark, last = db.param, ""
+    while True:
+        rows = db.execute_sql(
+            f"SELECT id, text FROM chat_messages WHERE id > {mark} ORDER BY id LIMIT 1000", (last,)
+        ).fetchall()
+        if not rows:
+            return
+        for row_id, text in rows:
+            words = folded(text)
+            if words is not None:
+                statement = f"UPDATE chat_messages SET folded = {mark} WHERE id = {mark}"
+                db.execute_sql(statement, (words, row_id))
+        last = rows[-1][0]
+
+
+def _change_permissions(db: peewee.Database, change: Any) -> None:
+    mark = db.param
+    for name in _STAFF:
+        found = db.execute_sql(f"SELECT permissions FROM roles WHERE name = {mark}", (name,))
+        held = set(json.loads(found.fetchone()[0]))
+        text = json.dumps(sorted(change(held)), separators=(",", ":"))
+        statement = f"UPDATE roles SET permissions = {mark} WHERE name = {mark}"
+        db.execute_sql(statement, (text, name))
 
 
 def _rebuild(db: peewee.Database, first: str, key: str, more: tuple[str, ...]) -> None:
@@ -179,6 +213,7 @@ def _rebuild(db: peewee.Database, first: str, key: str, more: tuple[str, ...]) -
 
 def down(migrator: Any, db: peewee.Database) -> None:
     """Takes it all away."""
+    _change_permissions(db, lambda held: held - _PERMISSIONS)
     for table in ("chat_presence", "chat_reactions", "chat_edits", "chat_departures"):
         db.execute_sql(f"DROP TABLE {table}")
     for index in ("order", "ticket", "created_by"):

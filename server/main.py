@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from server.auth import wiring as auth
 from server.chat import wiring as chat
+from server.chat.ports import MediaShelf
 from server.core import idempotency as core_idempotency
 from server.core import schema
 from server.core.bus import Bus, open_bus
@@ -39,6 +40,10 @@ from server.wire.service import Service
 from server.wire.streams import StreamRegistry
 
 logger = logging.getLogger(__name__)
+
+NOTICE_SECONDS = 1.0
+"""How long one of several servers still takes calls after it has said that it does not: Envoy asks for it
+every half second, and what arrived later would be cancelled."""
 
 
 class Module(Protocol):
@@ -71,6 +76,11 @@ class Running:
     _modules: list[Module]
     _log: CallLog
 
+    async def retire(self, seconds: float) -> None:
+        """Says NOT_SERVING and goes on serving for ``seconds``, until calls are sent elsewhere."""
+        await self.wire.health.enter_graceful_shutdown()
+        await asyncio.sleep(seconds)
+
     async def stop(self, seconds: float | None = None) -> None:
         """Drains within ``seconds`` (the setting DRAIN_SECONDS when ``None``) and lets go of all."""
         await self.wire.drain(self.parts.settings.drain_seconds if seconds is None else seconds)
@@ -90,10 +100,12 @@ async def start(
     *,
     clock: Clock | None = None,
     extra_services: Callable[[Parts], list[Service]] | None = None,
+    shelf: MediaShelf | None = None,
 ) -> Running:
     """Starts one server process's worth of Greenroom on the running loop.
 
-    ``extra_services`` adds services for tests of the wire itself.
+    ``extra_services`` adds services for tests of the wire itself, ``shelf`` media that can be sent: as long
+    as no module has any, those of a test.
     """
     clock = clock or SystemClock()
     schema.require_current(settings.database_url)
@@ -107,7 +119,8 @@ async def start(
     log = CallLog(settings.log_format)
 
     auth_module = auth.build(parts)
-    modules: list[Module] = [auth_module, chat.build(parts, directory=auth_module.directory)]
+    chat_module = chat.build(parts, directory=auth_module.directory, shelf=shelf)
+    modules: list[Module] = [auth_module, chat_module]
     auth_module.authenticator.on_revoked(streams.close_session)
     auth_module.key_watch.on_withdrawn(streams.close_signed_by)
     parts.database.audit_sink = auth_module.audit_sink
@@ -242,7 +255,12 @@ async def serve(settings: Settings) -> None:
     settle_memory()
     await _signalled()
     logger.info("draining, at most %.0f s", settings.drain_seconds)
-    await running.stop()
+    seconds = settings.drain_seconds
+    if settings.processes > 1:
+        notice = min(NOTICE_SECONDS, seconds / 2)
+        await running.retire(notice)
+        seconds -= notice
+    await running.stop(seconds)
     metrics.shutdown()
     logger.info("stopped")
 

@@ -129,6 +129,19 @@ class RoleForbids(PermissionDenied):
     message = "Your role in the channel does not permit this."
 
 
+class OwnMembership(InvalidArgument):
+    """The caller's own membership is changed by others, and ended by LeaveChannel."""
+
+    reason = "CHAT_ERROR_REASON_OWN_MEMBERSHIP"
+    message = "This is your own membership: leave the channel, or have another admin change it."
+
+
+class TitleBlank(InvalidArgument):
+    """A group has a title."""
+
+    message = "A group needs a title."
+
+
 class NotAGroup(FailedPrecondition):
     """Only groups have this."""
 
@@ -166,8 +179,8 @@ class MediaNotFound(InvalidArgument):
     reason = "CHAT_ERROR_REASON_MEDIA_NOT_FOUND"
     message = "There is no such media asset that you could send."
 
-    def __init__(self) -> None:
-        super().__init__(field="attachment_media_ids")
+    def __init__(self, field: str = "attachment_media_ids") -> None:
+        super().__init__(field=field)
 
 
 class TypeMismatch(InvalidArgument):

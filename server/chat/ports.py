@@ -16,6 +16,21 @@ class Directory(Protocol):
         """Those of the given users who exist and whose accounts are active."""
 
 
+class Blocks(Protocol):
+    """Knows who does not want to hear from whom."""
+
+    def between(self, unit: Unit, user_id: str, other_ids: Iterable[str]) -> set[str]:
+        """Those of the others who have blocked the user, or whom the user has blocked."""
+
+
+class NoBlocks:
+    """For servers without profiles: nobody has blocked anybody."""
+
+    def between(self, unit: Unit, user_id: str, other_ids: Iterable[str]) -> set[str]:
+        """Nobody."""
+        return set()
+
+
 class Media(NamedTuple):
     """A media asset, as far as a message tells of it."""
 

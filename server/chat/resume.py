@@ -22,11 +22,17 @@ class ResumeTokens:
         self._now = now
 
     def make(
-        self, user_id: str, positions: Iterable[tuple[str, int, int, int]], *, follows: bool
+        self,
+        user_id: str,
+        positions: Iterable[tuple[str, int, int, int]],
+        *,
+        follows: bool,
+        made: int | None = None,
     ) -> str:
-        """A token for (channel, epoch, last number, last change) of each channel of a stream."""
+        """A token for (channel, epoch, last number, last change) of each channel of a stream; it is made
+        now, unless it stands for an earlier time."""
         packed = bytearray((_VERSION, _FOLLOWS if follows else 0))
-        _pack(packed, self._now())
+        _pack(packed, self._now() if made is None else made)
         for channel_id, epoch, seq, change in positions:
             packed += bytes.fromhex(channel_id.replace("-", ""))
             _pack(packed, epoch)

@@ -90,11 +90,11 @@ _STANDING = f"""
 _CLOSED = """
     CASE WHEN c.archived_at IS NOT NULL THEN 'ARCHIVED' WHEN c.blocked THEN 'BLOCKED' END
 """
-_REST = """
+SQLITE_REST = """
     CASE WHEN x.special THEN json_array(x.type, json(x.attachments), json(x.mentions), x.reply_to_id,
         x.thread_id, x.reply_count, json(x.reactions), x.change, x.edit_time, x.delete_time) END
 """
-_POSTGRESQL_REST = """
+POSTGRESQL_REST = """
     CASE WHEN x.special THEN json_build_array(x.type, x.attachments::json, x.mentions::json,
         x.reply_to_id, x.thread_id, x.reply_count, x.reactions::json, x.change, x.edit_time,
         x.delete_time) END
@@ -149,7 +149,7 @@ def _sqlite_reads() -> dict[str, str]:
     message = _MESSAGE.replace("rest", "json(rest)")
     return {
         name: f"SELECT json_group_array(json_array({_NAMES.get(name, message)})) FROM ("  # noqa: S608
-        + sql.replace("<rest>", _REST)
+        + sql.replace("<rest>", SQLITE_REST)
         + ")"
         for name, sql in _READS.items()
     }
@@ -157,7 +157,7 @@ def _sqlite_reads() -> dict[str, str]:
 
 def _postgresql_reads() -> dict[str, str]:
     return {
-        name: sql.replace("?", "%s").replace("<rest>", _POSTGRESQL_REST)
+        name: sql.replace("?", "%s").replace("<rest>", POSTGRESQL_REST)
         for name, sql in _READS.items()
     }
 
@@ -173,7 +173,7 @@ SQLITE = Statements(
     look_up_sends=f"""
         SELECT json_group_array(json_array(
             k.value ->> 0, m.user_id IS NOT NULL, x.id, x.channel_id, x.seq, x.text, x.create_time,
-            x.fingerprint, {_REST}))
+            x.fingerprint, {SQLITE_REST}))
         FROM json_each(?) AS k
         LEFT JOIN chat_members AS m
             ON m.channel_id = k.value ->> 1 AND m.user_id = k.value ->> 2
@@ -243,7 +243,7 @@ POSTGRESQL = Statements(
             WHERE channel_id = k.channel_id AND user_id = k.sender_id LIMIT 1
         ) AS m ON true
         LEFT JOIN LATERAL (
-            SELECT id, channel_id, seq, text, create_time, fingerprint, {_POSTGRESQL_REST} AS rest
+            SELECT id, channel_id, seq, text, create_time, fingerprint, {POSTGRESQL_REST} AS rest
             FROM chat_messages AS x
             WHERE sender_id = k.sender_id AND client_id = k.client_id LIMIT 1
         ) AS x ON true

@@ -70,6 +70,7 @@ class Settings:
     stream_max_seconds: float
     stream_write_seconds: float
     drain_seconds: float
+    chat_edit_window_seconds: int
 
     limit_address: str
     limit_read: str

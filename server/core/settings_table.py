@@ -200,6 +200,12 @@ SETTINGS = (
         "25",
         "How long calls in progress may take to end on shutdown.",
     ),
+    Setting(
+        "CHAT_EDIT_WINDOW_SECONDS",
+        whole(0, 3_155_760_000),
+        "86400",
+        "How long after it was sent a message can be edited.",
+    ),
     Setting("LIMIT_ADDRESS", RATE, "200/1s:400", "All calls of one network address."),
     Setting("LIMIT_READ", RATE, "600/60s", "Reads of one caller."),
     Setting("LIMIT_WRITE", RATE, "120/60s", "Writes of one caller."),

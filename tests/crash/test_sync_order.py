@@ -16,7 +16,8 @@ import greenroom_client
 from greenroom.auth.v1 import auth_service_pb2 as auth_pb
 from greenroom.chat.v1 import channel_service_pb2 as channel_pb
 from greenroom.chat.v1 import message_service_pb2 as message_pb
-from tests.crash.run import Run, Server, database
+from tests.crash.playing import Run
+from tests.crash.target import Server, Target, database
 
 SENDS = 40
 REPLY_BYTES = 180
@@ -61,7 +62,7 @@ async def test_reply_after_sync(fault: str) -> None:
         pytest.skip("strace is not installed")
     with database("sqlite") as url, tempfile.TemporaryDirectory() as scratch:
         server = Server(Path(scratch), url, fault)
-        playing = Run(server, seed=1)
+        playing = Run(Target([server], server.address), seed=1)
         trace = Path(scratch, "trace")
         await server.start()
         try:

@@ -14,6 +14,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from greenroom.auth.v1 import auth_service_pb2 as auth_pb
 from greenroom.auth.v1 import user_pb2
+from greenroom.chat.v1 import channel_pb2
 from greenroom.chat.v1 import channel_service_pb2 as channel_pb
 from greenroom.chat.v1 import message_service_pb2 as message_pb
 from server.auth.models import ApiKey, Identity, MfaFactor, Passkey, Registration
@@ -58,6 +59,16 @@ async def _channel(server: Greenroom, owner: Person) -> str:
         metadata=owner.metadata,
     )
     return reply.channel.id
+
+
+async def _message(server: Greenroom, owner: Person) -> str:
+    reply = await server.messages.SendMessage(
+        message_pb.SendMessageRequest(
+            channel_id=await _channel(server, owner), client_id=new_id(), text=CANARY
+        ),
+        metadata=owner.metadata,
+    )
+    return reply.message.id
 
 
 def _api_key(unit: Unit, owner: Person) -> dict[str, Any]:
@@ -111,6 +122,8 @@ RESOURCES: dict[str, Make] = {
     "user_id": _user,
     "user.id": _user,
     "channel_id": _channel,
+    "message_id": _message,
+    "message.id": _message,
     "api_key_id": _row(ApiKey, _api_key),
     "factor_id": _row(MfaFactor, _factor),
     "passkey_id": _row(Passkey, _passkey),
@@ -124,6 +137,7 @@ NO_RESOURCE = {
     "client_id": "the caller's own, for repeats",
     "command_id": "the caller's own, within one stream",
     "otp_id": "a capability: whoever asked for a code may have it sent again and answer it",
+    "sender_id": "a filter; test_search holds that it widens nothing",
     "actor_id": "a filter; test_audit_service holds that it widens nothing",
 }
 """Fields that are named like ids and yet stand for nothing that somebody owns."""
@@ -139,6 +153,13 @@ FOR_EVERYBODY = {
 
 REST_OF_REQUEST: dict[str, Callable[[Greenroom], dict[str, Any]]] = {
     "SendMessage": lambda _server: {"client_id": new_id(), "text": "hello"},
+    "UpdateMessage": lambda _server: {
+        "message": channel_pb2.Message(text="renamed"),
+        "update_mask": FieldMask(paths=["text"]),
+    },
+    "SearchMessages": lambda _server: {"query": CANARY},
+    "AddReaction": lambda _server: {"emoji": "👍"},
+    "RemoveReaction": lambda _server: {"emoji": "👍"},
     "MarkRead": lambda _server: {"seq": 1},
     "UpdateUser": lambda _server: {
         "user": user_pb2.User(display_name="renamed"),

@@ -39,10 +39,16 @@ from greenroom.chat.v1 import (
     event_service_pb2_grpc as event_grpc,
 )
 from greenroom.chat.v1 import (
+    member_service_pb2_grpc as member_grpc,
+)
+from greenroom.chat.v1 import (
     message_service_pb2_grpc as message_grpc,
 )
+from greenroom.chat.v1 import reaction_service_pb2_grpc as reaction_grpc
+from greenroom.chat.v1 import read_service_pb2_grpc as read_grpc
 from server.auth.models import Session
 from server.auth.usecases.privileges import change_privilege
+from server.chat.ports import MediaShelf
 from server.core.clock import Clock, ManualClock
 from server.core.config import Settings, load_settings
 from server.core.unit import Unit
@@ -146,9 +152,14 @@ class Greenroom:
         self.channels: channel_grpc.ChannelServiceAsyncStub = channel_grpc.ChannelServiceStub(
             channel
         )  # type: ignore[assignment]
+        self.members: member_grpc.MemberServiceAsyncStub = member_grpc.MemberServiceStub(channel)  # type: ignore[assignment]
         self.messages: message_grpc.MessageServiceAsyncStub = message_grpc.MessageServiceStub(
             channel
         )  # type: ignore[assignment]
+        self.reactions: reaction_grpc.ReactionServiceAsyncStub = (
+            reaction_grpc.ReactionServiceStub(channel)  # type: ignore[assignment]
+        )
+        self.reads: read_grpc.ReadServiceAsyncStub = read_grpc.ReadServiceStub(channel)  # type: ignore[assignment]
         self.events: event_grpc.EventServiceAsyncStub = (
             event_grpc.EventServiceStub(channel)  # type: ignore[assignment]
         )
@@ -218,10 +229,11 @@ async def serving(
     *,
     clock: Clock | None = None,
     limited: bool = False,
+    shelf: MediaShelf | None = None,
     **environ: object,
 ) -> AsyncIterator[Greenroom]:
     """Serves until the block is left. Settings are given in lower case; limits are off unless
-    ``limited``, and passwords are hashed at the lowest cost."""
+    ``limited``, and passwords are hashed at the lowest cost. ``shelf`` has the media that can be sent."""
     clock = clock or ManualClock()
     settings = load_settings(
         {
@@ -235,7 +247,7 @@ async def serving(
             **{name.upper(): str(value) for name, value in environ.items()},
         }
     )
-    running = await start(settings, clock=clock)
+    running = await start(settings, clock=clock, shelf=shelf)
     channel = aio.insecure_channel(f"127.0.0.1:{running.port}")
     try:
         yield Greenroom(running, channel, clock)

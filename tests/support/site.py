@@ -137,7 +137,8 @@ class Site:
         found = []
         for process in psutil.Process(self.process.pid).children():
             with suppress(psutil.Error):  # It may end at this moment.
-                if any(Path(word).name == name for word in process.cmdline()):
+                words = " ".join(process.cmdline()).split()
+                if any(Path(word).name == name for word in words):
                     found.append(process)
         return found
 

@@ -1,7 +1,10 @@
 """Messages, as they are sent, stored and listed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from greenroom.chat.v1 import channel_pb2, event_service_pb2
 from greenroom.chat.v1 import message_service_pb2 as message_pb2
@@ -12,6 +15,9 @@ from server.chat.rules import check_storable
 from server.chat.sending import SendCommand
 from server.chat.usecases.drafts import Draft
 from server.chat.usecases.history import HistoryPage, HistoryQuery
+from server.chat.usecases.messages import MessagePage, MessageView
+from server.chat.usecases.search import SearchQuery
+from server.wire.masks import checked_paths
 
 _MICROS = 1_000_000
 _TYPES = {
@@ -19,6 +25,8 @@ _TYPES = {
 }
 _TYPE_NAMES = {number: name for name, number in _TYPES.items()}
 _TEXT = channel_pb2.MESSAGE_TYPE_TEXT
+
+_UPDATABLE = ("text", "mentioned_user_ids")
 
 SendRequest = message_pb2.SendMessageRequest | event_service_pb2.SendMessageCommand
 
@@ -97,6 +105,51 @@ def message_to_pb(channel_id: str, stored: StoredMessage) -> channel_pb2.Message
     message = channel_pb2.Message()
     fill_message(message, stored.message_id, channel_id, *stored[1:])
     return message
+
+
+def view_to_pb(view: MessageView) -> channel_pb2.Message:
+    """A single message."""
+    return message_to_pb(view.channel_id, view.stored)
+
+
+def views_to_pb(page: MessagePage) -> list[channel_pb2.Message]:
+    """The messages of a page."""
+    return [view_to_pb(view) for view in page.messages]
+
+
+def get_response(view: MessageView) -> message_pb2.GetMessageResponse:
+    """The reply of GetMessage."""
+    response = message_pb2.GetMessageResponse(message=view_to_pb(view))
+    for text, replaced in view.edits:
+        response.earlier_texts.add(text=text).replace_time.FromDatetime(replaced)
+    return response
+
+
+def changes_from_pb(request: message_pb2.UpdateMessageRequest) -> Mapping[str, Any]:
+    """The fields that the mask names, with their new values; raises ``InvalidFieldMask``."""
+    paths = checked_paths(request.update_mask, _UPDATABLE)
+    values = {
+        "text": request.message.text,
+        "mentioned_user_ids": tuple(request.message.mentioned_user_ids),
+    }
+    return {path: values[path] for path in paths}
+
+
+def search_from_pb(request: message_pb2.SearchMessagesRequest) -> SearchQuery:
+    """What is looked for."""
+    return SearchQuery(
+        text=request.query,
+        channel_id=request.channel_id,
+        sender_id=request.sender_id,
+        start_time=_time_of(request.start_time) if request.HasField("start_time") else None,
+        end_time=_time_of(request.end_time) if request.HasField("end_time") else None,
+        page_size=request.page_size,
+        page_token=request.page_token,
+    )
+
+
+def _time_of(stamp: Timestamp) -> datetime:
+    return stamp.ToDatetime(UTC)
 
 
 def send_from_pb(request: SendRequest, sender_id: str) -> SendCommand | Draft:

@@ -32,6 +32,11 @@ def complete(unit: Unit, shelf: MediaShelf, draft: Draft) -> SendCommand:
     nobody else learns here what is in a channel."""
     command = draft.command
     channel_id, sender_id = command.channel_id, command.sender_id
+    earlier = Message.get_or_none(
+        (Message.sender_id == sender_id) & (Message.client_id == command.client_id)
+    )
+    if earlier is not None:
+        return _repeated(draft, earlier.type)
     is_member = (Member.channel_id == channel_id) & (Member.user_id == sender_id)
     if not Member.select(Member.user_id).where(is_member).exists():
         raise ChannelNotFound
@@ -45,6 +50,17 @@ def complete(unit: Unit, shelf: MediaShelf, draft: Draft) -> SendCommand:
     if kind == TEXT and not draft.mentions and thread_id is None:
         return command
     command.extra = Extra(kind, attachments, draft.mentions, draft.reply_to_id, thread_id)
+    return command
+
+
+def _repeated(draft: Draft, stored_type: str) -> SendCommand:
+    """A send whose client id has its message, as the lane compares them. What it refers to was looked up the
+    first time, and may have gone since: a retry gets its message all the same."""
+    command = draft.command
+    media = tuple((media_id, "", "", "", 0) for media_id in draft.media_ids)
+    kind = draft.type or (stored_type if media else TEXT)
+    if media or draft.mentions or draft.reply_to_id is not None or kind != TEXT:
+        command.extra = Extra(kind, media, draft.mentions, draft.reply_to_id)
     return command
 
 

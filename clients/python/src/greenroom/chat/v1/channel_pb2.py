@@ -26,13 +26,33 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgreenroom/chat/v1/channel.proto\x12\x11greenroom.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x07\n\x07\x43hannel\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x32\n\x04type\x18\x02 \x01(\x0e\x32\x1e.greenroom.chat.v1.ChannelTypeR\x04type\x12\x14\n\x05\x65poch\x18\x03 \x01(\x03R\x05\x65poch\x12\x19\n\x08last_seq\x18\x04 \x01(\x03R\x07lastSeq\x12\"\n\rlast_read_seq\x18\x05 \x01(\x03R\x0blastReadSeq\x12\x1d\n\nmember_ids\x18\x06 \x03(\tR\tmemberIds\x12;\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x14\n\x05title\x18\t \x01(\tR\x05title\x12 \n\x0b\x64\x65scription\x18\n \x01(\tR\x0b\x64\x65scription\x12&\n\x0f\x61vatar_media_id\x18\x0b \x01(\tR\ravatarMediaId\x12\x19\n\x08order_id\x18\x0c \x01(\tR\x07orderId\x12\x1b\n\tticket_id\x18\r \x01(\tR\x08ticketId\x12\x1f\n\x0blast_change\x18\x0e \x01(\x03R\nlastChange\x12!\n\x0cmember_count\x18\x0f \x01(\x05R\x0bmemberCount\x12\x38\n\x08own_role\x18\x10 \x01(\x0e\x32\x1d.greenroom.chat.v1.MemberRoleR\x07ownRole\x12\x39\n\nmute_until\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tmuteUntil\x12!\n\x0cunread_count\x18\x12 \x01(\x05R\x0bunreadCount\x12&\n\x0funread_from_seq\x18\x13 \x01(\x03R\runreadFromSeq\x12=\n\x0c\x61rchive_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x61rchiveTime\x12\x18\n\x07\x62locked\x18\x15 \x01(\x08R\x07\x62locked\x12=\n\x0clast_message\x18\x16 \x01(\x0b\x32\x1a.greenroom.chat.v1.MessageR\x0blastMessage\x12\x12\n\x04\x65tag\x18\x17 \x01(\tR\x04\x65tag\"\xc6\x05\n\x07Message\x12\x18\n\x02id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1d\n\nchannel_id\x18\x02 \x01(\tR\tchannelId\x12\x10\n\x03seq\x18\x03 \x01(\x03R\x03seq\x12\x1b\n\tsender_id\x18\x04 \x01(\tR\x08senderId\x12\x1b\n\tclient_id\x18\x05 \x01(\tR\x08\x63lientId\x12\x1c\n\x04text\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x04text\x12;\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x32\n\x04type\x18\x08 \x01(\x0e\x32\x1e.greenroom.chat.v1.MessageTypeR\x04type\x12?\n\x0b\x61ttachments\x18\t \x03(\x0b\x32\x1d.greenroom.chat.v1.AttachmentR\x0b\x61ttachments\x12\x1e\n\x0breply_to_id\x18\n \x01(\tR\treplyToId\x12\x1b\n\tthread_id\x18\x0b \x01(\tR\x08threadId\x12\x1f\n\x0breply_count\x18\x0c \x01(\x05R\nreplyCount\x12?\n\x12mentioned_user_ids\x18\r \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x32\x18\x01\"\x05r\x03\xb0\x01\x01R\x10mentionedUserIds\x12\x39\n\treactions\x18\x0e \x03(\x0b\x32\x1b.greenroom.chat.v1.ReactionR\treactions\x12\x16\n\x06\x63hange\x18\x0f \x01(\x03R\x06\x63hange\x12\x37\n\tedit_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x65\x64itTime\x12;\n\x0b\x64\x65lete_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ndeleteTime\"\xb1\x01\n\nAttachment\x12\x19\n\x08media_id\x18\x01 \x01(\tR\x07mediaId\x12\x32\n\x04type\x18\x02 \x01(\x0e\x32\x1e.greenroom.chat.v1.MessageTypeR\x04type\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12!\n\x0c\x63ontent_type\x18\x04 \x01(\tR\x0b\x63ontentType\x12\x1d\n\nsize_bytes\x18\x05 \x01(\x03R\tsizeBytes\"Q\n\x08Reaction\x12\x14\n\x05\x65moji\x18\x01 \x01(\tR\x05\x65moji\x12\x14\n\x05\x63ount\x18\x02 \x01(\x05R\x05\x63ount\x12\x19\n\x08user_ids\x18\x03 \x03(\tR\x07userIds\"\xa3\x01\n\rChannelCursor\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12\x1d\n\x05\x65poch\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05\x65poch\x12\x19\n\x03seq\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x03seq\x12$\n\x06\x63hange\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\x06\x63hange\x88\x01\x01\x42\t\n\x07_change*\x8d\x01\n\x0b\x43hannelType\x12\x1c\n\x18\x43HANNEL_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANNEL_TYPE_DIRECT\x10\x01\x12\x16\n\x12\x43HANNEL_TYPE_ORDER\x10\x02\x12\x16\n\x12\x43HANNEL_TYPE_GROUP\x10\x03\x12\x17\n\x13\x43HANNEL_TYPE_TICKET\x10\x04*X\n\nMemberRole\x12\x1b\n\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12MEMBER_ROLE_MEMBER\x10\x01\x12\x15\n\x11MEMBER_ROLE_ADMIN\x10\x02*\xba\x01\n\x0bMessageType\x12\x1c\n\x18MESSAGE_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11MESSAGE_TYPE_TEXT\x10\x01\x12\x16\n\x12MESSAGE_TYPE_IMAGE\x10\x02\x12\x16\n\x12MESSAGE_TYPE_VIDEO\x10\x03\x12\x16\n\x12MESSAGE_TYPE_AUDIO\x10\x04\x12\x15\n\x11MESSAGE_TYPE_FILE\x10\x05\x12\x17\n\x13MESSAGE_TYPE_SYSTEM\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgreenroom/chat/v1/channel.proto\x12\x11greenroom.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc0\x07\n\x07\x43hannel\x12\x18\n\x02id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x32\n\x04type\x18\x02 \x01(\x0e\x32\x1e.greenroom.chat.v1.ChannelTypeR\x04type\x12\x14\n\x05\x65poch\x18\x03 \x01(\x03R\x05\x65poch\x12\x19\n\x08last_seq\x18\x04 \x01(\x03R\x07lastSeq\x12\"\n\rlast_read_seq\x18\x05 \x01(\x03R\x0blastReadSeq\x12\'\n\nmember_ids\x18\x06 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x64R\tmemberIds\x12;\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x1d\n\x05title\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x05title\x12*\n\x0b\x64\x65scription\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x0b\x64\x65scription\x12\x33\n\x0f\x61vatar_media_id\x18\x0b \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\ravatarMediaId\x12\x19\n\x08order_id\x18\x0c \x01(\tR\x07orderId\x12\x1b\n\tticket_id\x18\r \x01(\tR\x08ticketId\x12\x1f\n\x0blast_change\x18\x0e \x01(\x03R\nlastChange\x12!\n\x0cmember_count\x18\x0f \x01(\x05R\x0bmemberCount\x12\x38\n\x08own_role\x18\x10 \x01(\x0e\x32\x1d.greenroom.chat.v1.MemberRoleR\x07ownRole\x12\x39\n\nmute_until\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tmuteUntil\x12!\n\x0cunread_count\x18\x12 \x01(\x05R\x0bunreadCount\x12&\n\x0funread_from_seq\x18\x13 \x01(\x03R\runreadFromSeq\x12=\n\x0c\x61rchive_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x61rchiveTime\x12\x18\n\x07\x62locked\x18\x15 \x01(\x08R\x07\x62locked\x12=\n\x0clast_message\x18\x16 \x01(\x0b\x32\x1a.greenroom.chat.v1.MessageR\x0blastMessage\x12\x1b\n\x04\x65tag\x18\x17 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\"\xe7\x01\n\x06Member\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12;\n\x04role\x18\x03 \x01(\x0e\x32\x1d.greenroom.chat.v1.MemberRoleB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04role\x12\x37\n\tjoin_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08joinTime\x12\x1b\n\x04\x65tag\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\"\xc6\x05\n\x07Message\x12\x18\n\x02id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1d\n\nchannel_id\x18\x02 \x01(\tR\tchannelId\x12\x10\n\x03seq\x18\x03 \x01(\x03R\x03seq\x12\x1b\n\tsender_id\x18\x04 \x01(\tR\x08senderId\x12\x1b\n\tclient_id\x18\x05 \x01(\tR\x08\x63lientId\x12\x1c\n\x04text\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x04text\x12;\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x32\n\x04type\x18\x08 \x01(\x0e\x32\x1e.greenroom.chat.v1.MessageTypeR\x04type\x12?\n\x0b\x61ttachments\x18\t \x03(\x0b\x32\x1d.greenroom.chat.v1.AttachmentR\x0b\x61ttachments\x12\x1e\n\x0breply_to_id\x18\n \x01(\tR\treplyToId\x12\x1b\n\tthread_id\x18\x0b \x01(\tR\x08threadId\x12\x1f\n\x0breply_count\x18\x0c \x01(\x05R\nreplyCount\x12?\n\x12mentioned_user_ids\x18\r \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x32\x18\x01\"\x05r\x03\xb0\x01\x01R\x10mentionedUserIds\x12\x39\n\treactions\x18\x0e \x03(\x0b\x32\x1b.greenroom.chat.v1.ReactionR\treactions\x12\x16\n\x06\x63hange\x18\x0f \x01(\x03R\x06\x63hange\x12\x37\n\tedit_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x65\x64itTime\x12;\n\x0b\x64\x65lete_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ndeleteTime\"\xb1\x01\n\nAttachment\x12\x19\n\x08media_id\x18\x01 \x01(\tR\x07mediaId\x12\x32\n\x04type\x18\x02 \x01(\x0e\x32\x1e.greenroom.chat.v1.MessageTypeR\x04type\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12!\n\x0c\x63ontent_type\x18\x04 \x01(\tR\x0b\x63ontentType\x12\x1d\n\nsize_bytes\x18\x05 \x01(\x03R\tsizeBytes\"Q\n\x08Reaction\x12\x14\n\x05\x65moji\x18\x01 \x01(\tR\x05\x65moji\x12\x14\n\x05\x63ount\x18\x02 \x01(\x05R\x05\x63ount\x12\x19\n\x08user_ids\x18\x03 \x03(\tR\x07userIds\"\xa3\x01\n\rChannelCursor\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12\x1d\n\x05\x65poch\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05\x65poch\x12\x19\n\x03seq\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x03seq\x12$\n\x06\x63hange\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\x06\x63hange\x88\x01\x01\x42\t\n\x07_change*\x8d\x01\n\x0b\x43hannelType\x12\x1c\n\x18\x43HANNEL_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANNEL_TYPE_DIRECT\x10\x01\x12\x16\n\x12\x43HANNEL_TYPE_ORDER\x10\x02\x12\x16\n\x12\x43HANNEL_TYPE_GROUP\x10\x03\x12\x17\n\x13\x43HANNEL_TYPE_TICKET\x10\x04*X\n\nMemberRole\x12\x1b\n\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12MEMBER_ROLE_MEMBER\x10\x01\x12\x15\n\x11MEMBER_ROLE_ADMIN\x10\x02*\xba\x01\n\x0bMessageType\x12\x1c\n\x18MESSAGE_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11MESSAGE_TYPE_TEXT\x10\x01\x12\x16\n\x12MESSAGE_TYPE_IMAGE\x10\x02\x12\x16\n\x12MESSAGE_TYPE_VIDEO\x10\x03\x12\x16\n\x12MESSAGE_TYPE_AUDIO\x10\x04\x12\x15\n\x11MESSAGE_TYPE_FILE\x10\x05\x12\x17\n\x13MESSAGE_TYPE_SYSTEM\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'greenroom.chat.v1.channel_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CHANNEL'].fields_by_name['id']._loaded_options = None
+  _globals['_CHANNEL'].fields_by_name['id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_CHANNEL'].fields_by_name['member_ids']._loaded_options = None
+  _globals['_CHANNEL'].fields_by_name['member_ids']._serialized_options = b'\272H\005\222\001\002\020d'
+  _globals['_CHANNEL'].fields_by_name['title']._loaded_options = None
+  _globals['_CHANNEL'].fields_by_name['title']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_CHANNEL'].fields_by_name['description']._loaded_options = None
+  _globals['_CHANNEL'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\350\007'
+  _globals['_CHANNEL'].fields_by_name['avatar_media_id']._loaded_options = None
+  _globals['_CHANNEL'].fields_by_name['avatar_media_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_CHANNEL'].fields_by_name['etag']._loaded_options = None
+  _globals['_CHANNEL'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_MEMBER'].fields_by_name['channel_id']._loaded_options = None
+  _globals['_MEMBER'].fields_by_name['channel_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_MEMBER'].fields_by_name['user_id']._loaded_options = None
+  _globals['_MEMBER'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_MEMBER'].fields_by_name['role']._loaded_options = None
+  _globals['_MEMBER'].fields_by_name['role']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_MEMBER'].fields_by_name['etag']._loaded_options = None
+  _globals['_MEMBER'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
   _globals['_MESSAGE'].fields_by_name['id']._loaded_options = None
   _globals['_MESSAGE'].fields_by_name['id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_MESSAGE'].fields_by_name['text']._loaded_options = None
@@ -47,20 +67,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHANNELCURSOR'].fields_by_name['seq']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_CHANNELCURSOR'].fields_by_name['change']._loaded_options = None
   _globals['_CHANNELCURSOR'].fields_by_name['change']._serialized_options = b'\272H\004\"\002(\000'
-  _globals['_CHANNELTYPE']._serialized_start=2161
-  _globals['_CHANNELTYPE']._serialized_end=2302
-  _globals['_MEMBERROLE']._serialized_start=2304
-  _globals['_MEMBERROLE']._serialized_end=2392
-  _globals['_MESSAGETYPE']._serialized_start=2395
-  _globals['_MESSAGETYPE']._serialized_end=2581
+  _globals['_CHANNELTYPE']._serialized_start=2456
+  _globals['_CHANNELTYPE']._serialized_end=2597
+  _globals['_MEMBERROLE']._serialized_start=2599
+  _globals['_MEMBERROLE']._serialized_end=2687
+  _globals['_MESSAGETYPE']._serialized_start=2690
+  _globals['_MESSAGETYPE']._serialized_end=2876
   _globals['_CHANNEL']._serialized_start=117
-  _globals['_CHANNEL']._serialized_end=1016
-  _globals['_MESSAGE']._serialized_start=1019
-  _globals['_MESSAGE']._serialized_end=1729
-  _globals['_ATTACHMENT']._serialized_start=1732
-  _globals['_ATTACHMENT']._serialized_end=1909
-  _globals['_REACTION']._serialized_start=1911
-  _globals['_REACTION']._serialized_end=1992
-  _globals['_CHANNELCURSOR']._serialized_start=1995
-  _globals['_CHANNELCURSOR']._serialized_end=2158
+  _globals['_CHANNEL']._serialized_end=1077
+  _globals['_MEMBER']._serialized_start=1080
+  _globals['_MEMBER']._serialized_end=1311
+  _globals['_MESSAGE']._serialized_start=1314
+  _globals['_MESSAGE']._serialized_end=2024
+  _globals['_ATTACHMENT']._serialized_start=2027
+  _globals['_ATTACHMENT']._serialized_end=2204
+  _globals['_REACTION']._serialized_start=2206
+  _globals['_REACTION']._serialized_end=2287
+  _globals['_CHANNELCURSOR']._serialized_start=2290
+  _globals['_CHANNELCURSOR']._serialized_end=2453
 # @@protoc_insertion_point(module_scope)

@@ -118,7 +118,9 @@ Global___MessageType: _TypeAlias = MessageType  # noqa: Y015
 
 @_typing.final
 class Channel(_message.Message):
-    """A conversation, as one of its members sees it."""
+    """A conversation, as one of its members sees it. In an UpdateChannel request only `id`, `etag` and the fields
+    that its mask names count.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -156,9 +158,9 @@ class Channel(_message.Message):
     last_read_seq: _builtins.int
     """The caller's read mark: messages up to here are read."""
     title: _builtins.str
-    """Name of a group; empty in direct channels."""
+    """Name of a group, 1 to 100 characters; empty in other channels."""
     description: _builtins.str
-    """What the group is for."""
+    """What the group is for, 1,000 characters at most."""
     avatar_media_id: _builtins.str
     """Picture of the group."""
     order_id: _builtins.str
@@ -205,7 +207,7 @@ class Channel(_message.Message):
 
     @_builtins.property
     def last_message(self) -> Global___Message:
-        """The newest message that is not deleted."""
+        """The newest message that is not deleted; unset when there is none among the last 1,000."""
 
     def __init__(
         self,
@@ -241,6 +243,48 @@ class Channel(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
+
+@_typing.final
+class Member(_message.Message):
+    """A membership. In an UpdateMember request only `channel_id`, `user_id`, `etag` and the fields that its mask
+    names count.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    JOIN_TIME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    channel_id: _builtins.str
+    """The channel."""
+    user_id: _builtins.str
+    """The user."""
+    role: Global___MemberRole.ValueType
+    """What they may do."""
+    etag: _builtins.str
+    """Changes when the role does (AIP-154)."""
+    @_builtins.property
+    def join_time(self) -> _timestamp_pb2.Timestamp:
+        """When they joined, the last time that they did."""
+
+    def __init__(
+        self,
+        *,
+        channel_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        role: Global___MemberRole.ValueType = ...,
+        join_time: _timestamp_pb2.Timestamp | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["join_time", b"join_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_id", b"channel_id", "etag", b"etag", "join_time", b"join_time", "role", b"role", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Member: _TypeAlias = Member  # noqa: Y015
 
 @_typing.final
 class Message(_message.Message):

@@ -35,10 +35,45 @@ class ChannelServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.CreateChannel = channel.unary_unary(
+                '/greenroom.chat.v1.ChannelService/CreateChannel',
+                request_serializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.CreateChannelRequest.SerializeToString,
+                response_deserializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.CreateChannelResponse.FromString,
+                _registered_method=True)
+        self.GetChannel = channel.unary_unary(
+                '/greenroom.chat.v1.ChannelService/GetChannel',
+                request_serializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetChannelRequest.SerializeToString,
+                response_deserializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetChannelResponse.FromString,
+                _registered_method=True)
+        self.ListChannels = channel.unary_unary(
+                '/greenroom.chat.v1.ChannelService/ListChannels',
+                request_serializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.ListChannelsRequest.SerializeToString,
+                response_deserializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.ListChannelsResponse.FromString,
+                _registered_method=True)
+        self.UpdateChannel = channel.unary_unary(
+                '/greenroom.chat.v1.ChannelService/UpdateChannel',
+                request_serializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.UpdateChannelRequest.SerializeToString,
+                response_deserializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.UpdateChannelResponse.FromString,
+                _registered_method=True)
+        self.DeleteChannel = channel.unary_unary(
+                '/greenroom.chat.v1.ChannelService/DeleteChannel',
+                request_serializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.DeleteChannelRequest.SerializeToString,
+                response_deserializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.DeleteChannelResponse.FromString,
+                _registered_method=True)
         self.GetDirectChannel = channel.unary_unary(
                 '/greenroom.chat.v1.ChannelService/GetDirectChannel',
                 request_serializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetDirectChannelRequest.SerializeToString,
                 response_deserializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetDirectChannelResponse.FromString,
+                _registered_method=True)
+        self.GetOrderChannel = channel.unary_unary(
+                '/greenroom.chat.v1.ChannelService/GetOrderChannel',
+                request_serializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetOrderChannelRequest.SerializeToString,
+                response_deserializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetOrderChannelResponse.FromString,
+                _registered_method=True)
+        self.MuteChannel = channel.unary_unary(
+                '/greenroom.chat.v1.ChannelService/MuteChannel',
+                request_serializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.MuteChannelRequest.SerializeToString,
+                response_deserializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.MuteChannelResponse.FromString,
                 _registered_method=True)
         self.MarkRead = channel.unary_unary(
                 '/greenroom.chat.v1.ChannelService/MarkRead',
@@ -56,10 +91,82 @@ class ChannelServiceServicer:
     """Conversations and the marks that their members leave in them.
     """
 
+    def CreateChannel(self, request, context):
+        """Makes a group. The caller becomes its admin; everybody named becomes a member, and their streams have
+        the group at once. The channels of orders and tickets come with these; see GetOrderChannel.
+
+        Errors: NOT_FOUND (USER_NOT_FOUND for users who do not exist, are not active, or have blocked the caller or
+        are blocked by them), INVALID_ARGUMENT (MEDIA_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetChannel(self, request, context):
+        """One of the caller's channels.
+
+        Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListChannels(self, request, context):
+        """The caller's channels, those with the newest activity first. A channel in which something happens between
+        two pages moves to the front and is not seen on the pages that follow; streams and SyncChannels tell of it.
+
+        Errors: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateChannel(self, request, context):
+        """Changes a group's title, description or picture; for its admins. All members' streams get a channel event.
+
+        Errors: NOT_FOUND (CHANNEL_NOT_FOUND), FAILED_PRECONDITION (NOT_A_GROUP, CHANNEL_ARCHIVED),
+        PERMISSION_DENIED (ROLE_FORBIDS), ABORTED (ETAG_MISMATCH), INVALID_ARGUMENT (INVALID_FIELD_MASK,
+        MEDIA_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteChannel(self, request, context):
+        """Archives a channel for good: nothing more can be written, the history stays readable. Groups are archived
+        by their admins, any channel by staff with the permission `chat.channels.archive`. All members' streams get
+        a channel event.
+
+        Errors: NOT_FOUND (CHANNEL_NOT_FOUND), FAILED_PRECONDITION (NOT_A_GROUP), PERMISSION_DENIED (ROLE_FORBIDS).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetDirectChannel(self, request, context):
-        """The one direct channel of the caller and another user; made if there is none.
+        """The one direct channel of the caller and another user; made if there is none. Of two users of whom one has
+        blocked the other, none is made; one that they had is still there to be read.
 
         Errors: NOT_FOUND (USER_NOT_FOUND), INVALID_ARGUMENT (DIRECT_WITH_SELF).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOrderChannel(self, request, context):
+        """The channel of an order in which the caller takes part. It is made with the order, and its members are those
+        of the order.
+
+        Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MuteChannel(self, request, context):
+        """Keeps the caller from being notified of a channel for some time. Messages come and count as before.
+
+        Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,10 +195,45 @@ class ChannelServiceServicer:
 
 def add_ChannelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'CreateChannel': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateChannel,
+                    request_deserializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.CreateChannelRequest.FromString,
+                    response_serializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.CreateChannelResponse.SerializeToString,
+            ),
+            'GetChannel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChannel,
+                    request_deserializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetChannelRequest.FromString,
+                    response_serializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetChannelResponse.SerializeToString,
+            ),
+            'ListChannels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChannels,
+                    request_deserializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.ListChannelsRequest.FromString,
+                    response_serializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.ListChannelsResponse.SerializeToString,
+            ),
+            'UpdateChannel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateChannel,
+                    request_deserializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.UpdateChannelRequest.FromString,
+                    response_serializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.UpdateChannelResponse.SerializeToString,
+            ),
+            'DeleteChannel': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteChannel,
+                    request_deserializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.DeleteChannelRequest.FromString,
+                    response_serializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.DeleteChannelResponse.SerializeToString,
+            ),
             'GetDirectChannel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDirectChannel,
                     request_deserializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetDirectChannelRequest.FromString,
                     response_serializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetDirectChannelResponse.SerializeToString,
+            ),
+            'GetOrderChannel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrderChannel,
+                    request_deserializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetOrderChannelRequest.FromString,
+                    response_serializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetOrderChannelResponse.SerializeToString,
+            ),
+            'MuteChannel': grpc.unary_unary_rpc_method_handler(
+                    servicer.MuteChannel,
+                    request_deserializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.MuteChannelRequest.FromString,
+                    response_serializer=greenroom_dot_chat_dot_v1_dot_channel__service__pb2.MuteChannelResponse.SerializeToString,
             ),
             'MarkRead': grpc.unary_unary_rpc_method_handler(
                     servicer.MarkRead,
@@ -116,6 +258,141 @@ class ChannelService:
     """
 
     @staticmethod
+    def CreateChannel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.chat.v1.ChannelService/CreateChannel',
+            greenroom_dot_chat_dot_v1_dot_channel__service__pb2.CreateChannelRequest.SerializeToString,
+            greenroom_dot_chat_dot_v1_dot_channel__service__pb2.CreateChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetChannel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.chat.v1.ChannelService/GetChannel',
+            greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetChannelRequest.SerializeToString,
+            greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChannels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.chat.v1.ChannelService/ListChannels',
+            greenroom_dot_chat_dot_v1_dot_channel__service__pb2.ListChannelsRequest.SerializeToString,
+            greenroom_dot_chat_dot_v1_dot_channel__service__pb2.ListChannelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateChannel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.chat.v1.ChannelService/UpdateChannel',
+            greenroom_dot_chat_dot_v1_dot_channel__service__pb2.UpdateChannelRequest.SerializeToString,
+            greenroom_dot_chat_dot_v1_dot_channel__service__pb2.UpdateChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteChannel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.chat.v1.ChannelService/DeleteChannel',
+            greenroom_dot_chat_dot_v1_dot_channel__service__pb2.DeleteChannelRequest.SerializeToString,
+            greenroom_dot_chat_dot_v1_dot_channel__service__pb2.DeleteChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetDirectChannel(request,
             target,
             options=(),
@@ -132,6 +409,60 @@ class ChannelService:
             '/greenroom.chat.v1.ChannelService/GetDirectChannel',
             greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetDirectChannelRequest.SerializeToString,
             greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetDirectChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOrderChannel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.chat.v1.ChannelService/GetOrderChannel',
+            greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetOrderChannelRequest.SerializeToString,
+            greenroom_dot_chat_dot_v1_dot_channel__service__pb2.GetOrderChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MuteChannel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.chat.v1.ChannelService/MuteChannel',
+            greenroom_dot_chat_dot_v1_dot_channel__service__pb2.MuteChannelRequest.SerializeToString,
+            greenroom_dot_chat_dot_v1_dot_channel__service__pb2.MuteChannelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,10 +33,54 @@ class ChannelServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ChannelServiceAsyncStub: ...
+    CreateChannel: _grpc.UnaryUnaryMultiCallable[_channel_service_pb2.CreateChannelRequest, _channel_service_pb2.CreateChannelResponse]
+    """Makes a group. The caller becomes its admin; everybody named becomes a member, and their streams have
+    the group at once. The channels of orders and tickets come with these; see GetOrderChannel.
+
+    Errors: NOT_FOUND (USER_NOT_FOUND for users who do not exist, are not active, or have blocked the caller or
+    are blocked by them), INVALID_ARGUMENT (MEDIA_NOT_FOUND).
+    """
+    GetChannel: _grpc.UnaryUnaryMultiCallable[_channel_service_pb2.GetChannelRequest, _channel_service_pb2.GetChannelResponse]
+    """One of the caller's channels.
+
+    Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
+    """
+    ListChannels: _grpc.UnaryUnaryMultiCallable[_channel_service_pb2.ListChannelsRequest, _channel_service_pb2.ListChannelsResponse]
+    """The caller's channels, those with the newest activity first. A channel in which something happens between
+    two pages moves to the front and is not seen on the pages that follow; streams and SyncChannels tell of it.
+
+    Errors: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+    """
+    UpdateChannel: _grpc.UnaryUnaryMultiCallable[_channel_service_pb2.UpdateChannelRequest, _channel_service_pb2.UpdateChannelResponse]
+    """Changes a group's title, description or picture; for its admins. All members' streams get a channel event.
+
+    Errors: NOT_FOUND (CHANNEL_NOT_FOUND), FAILED_PRECONDITION (NOT_A_GROUP, CHANNEL_ARCHIVED),
+    PERMISSION_DENIED (ROLE_FORBIDS), ABORTED (ETAG_MISMATCH), INVALID_ARGUMENT (INVALID_FIELD_MASK,
+    MEDIA_NOT_FOUND).
+    """
+    DeleteChannel: _grpc.UnaryUnaryMultiCallable[_channel_service_pb2.DeleteChannelRequest, _channel_service_pb2.DeleteChannelResponse]
+    """Archives a channel for good: nothing more can be written, the history stays readable. Groups are archived
+    by their admins, any channel by staff with the permission `chat.channels.archive`. All members' streams get
+    a channel event.
+
+    Errors: NOT_FOUND (CHANNEL_NOT_FOUND), FAILED_PRECONDITION (NOT_A_GROUP), PERMISSION_DENIED (ROLE_FORBIDS).
+    """
     GetDirectChannel: _grpc.UnaryUnaryMultiCallable[_channel_service_pb2.GetDirectChannelRequest, _channel_service_pb2.GetDirectChannelResponse]
-    """The one direct channel of the caller and another user; made if there is none.
+    """The one direct channel of the caller and another user; made if there is none. Of two users of whom one has
+    blocked the other, none is made; one that they had is still there to be read.
 
     Errors: NOT_FOUND (USER_NOT_FOUND), INVALID_ARGUMENT (DIRECT_WITH_SELF).
+    """
+    GetOrderChannel: _grpc.UnaryUnaryMultiCallable[_channel_service_pb2.GetOrderChannelRequest, _channel_service_pb2.GetOrderChannelResponse]
+    """The channel of an order in which the caller takes part. It is made with the order, and its members are those
+    of the order.
+
+    Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
+    """
+    MuteChannel: _grpc.UnaryUnaryMultiCallable[_channel_service_pb2.MuteChannelRequest, _channel_service_pb2.MuteChannelResponse]
+    """Keeps the caller from being notified of a channel for some time. Messages come and count as before.
+
+    Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
     """
     MarkRead: _grpc.UnaryUnaryMultiCallable[_channel_service_pb2.MarkReadRequest, _channel_service_pb2.MarkReadResponse]
     """Moves the caller's read mark forward; a mark behind the present one changes nothing. All members'
@@ -56,10 +100,54 @@ class ChannelServiceAsyncStub(ChannelServiceStub):
     """Conversations and the marks that their members leave in them."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    CreateChannel: _aio.UnaryUnaryMultiCallable[_channel_service_pb2.CreateChannelRequest, _channel_service_pb2.CreateChannelResponse]  # type: ignore[assignment]
+    """Makes a group. The caller becomes its admin; everybody named becomes a member, and their streams have
+    the group at once. The channels of orders and tickets come with these; see GetOrderChannel.
+
+    Errors: NOT_FOUND (USER_NOT_FOUND for users who do not exist, are not active, or have blocked the caller or
+    are blocked by them), INVALID_ARGUMENT (MEDIA_NOT_FOUND).
+    """
+    GetChannel: _aio.UnaryUnaryMultiCallable[_channel_service_pb2.GetChannelRequest, _channel_service_pb2.GetChannelResponse]  # type: ignore[assignment]
+    """One of the caller's channels.
+
+    Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
+    """
+    ListChannels: _aio.UnaryUnaryMultiCallable[_channel_service_pb2.ListChannelsRequest, _channel_service_pb2.ListChannelsResponse]  # type: ignore[assignment]
+    """The caller's channels, those with the newest activity first. A channel in which something happens between
+    two pages moves to the front and is not seen on the pages that follow; streams and SyncChannels tell of it.
+
+    Errors: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+    """
+    UpdateChannel: _aio.UnaryUnaryMultiCallable[_channel_service_pb2.UpdateChannelRequest, _channel_service_pb2.UpdateChannelResponse]  # type: ignore[assignment]
+    """Changes a group's title, description or picture; for its admins. All members' streams get a channel event.
+
+    Errors: NOT_FOUND (CHANNEL_NOT_FOUND), FAILED_PRECONDITION (NOT_A_GROUP, CHANNEL_ARCHIVED),
+    PERMISSION_DENIED (ROLE_FORBIDS), ABORTED (ETAG_MISMATCH), INVALID_ARGUMENT (INVALID_FIELD_MASK,
+    MEDIA_NOT_FOUND).
+    """
+    DeleteChannel: _aio.UnaryUnaryMultiCallable[_channel_service_pb2.DeleteChannelRequest, _channel_service_pb2.DeleteChannelResponse]  # type: ignore[assignment]
+    """Archives a channel for good: nothing more can be written, the history stays readable. Groups are archived
+    by their admins, any channel by staff with the permission `chat.channels.archive`. All members' streams get
+    a channel event.
+
+    Errors: NOT_FOUND (CHANNEL_NOT_FOUND), FAILED_PRECONDITION (NOT_A_GROUP), PERMISSION_DENIED (ROLE_FORBIDS).
+    """
     GetDirectChannel: _aio.UnaryUnaryMultiCallable[_channel_service_pb2.GetDirectChannelRequest, _channel_service_pb2.GetDirectChannelResponse]  # type: ignore[assignment]
-    """The one direct channel of the caller and another user; made if there is none.
+    """The one direct channel of the caller and another user; made if there is none. Of two users of whom one has
+    blocked the other, none is made; one that they had is still there to be read.
 
     Errors: NOT_FOUND (USER_NOT_FOUND), INVALID_ARGUMENT (DIRECT_WITH_SELF).
+    """
+    GetOrderChannel: _aio.UnaryUnaryMultiCallable[_channel_service_pb2.GetOrderChannelRequest, _channel_service_pb2.GetOrderChannelResponse]  # type: ignore[assignment]
+    """The channel of an order in which the caller takes part. It is made with the order, and its members are those
+    of the order.
+
+    Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
+    """
+    MuteChannel: _aio.UnaryUnaryMultiCallable[_channel_service_pb2.MuteChannelRequest, _channel_service_pb2.MuteChannelResponse]  # type: ignore[assignment]
+    """Keeps the caller from being notified of a channel for some time. Messages come and count as before.
+
+    Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
     """
     MarkRead: _aio.UnaryUnaryMultiCallable[_channel_service_pb2.MarkReadRequest, _channel_service_pb2.MarkReadResponse]  # type: ignore[assignment]
     """Moves the caller's read mark forward; a mark behind the present one changes nothing. All members'
@@ -78,14 +166,100 @@ class ChannelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Conversations and the marks that their members leave in them."""
 
     @_abc_1.abstractmethod
+    def CreateChannel(
+        self,
+        request: _channel_service_pb2.CreateChannelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_channel_service_pb2.CreateChannelResponse, _abc.Awaitable[_channel_service_pb2.CreateChannelResponse]]:
+        """Makes a group. The caller becomes its admin; everybody named becomes a member, and their streams have
+        the group at once. The channels of orders and tickets come with these; see GetOrderChannel.
+
+        Errors: NOT_FOUND (USER_NOT_FOUND for users who do not exist, are not active, or have blocked the caller or
+        are blocked by them), INVALID_ARGUMENT (MEDIA_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def GetChannel(
+        self,
+        request: _channel_service_pb2.GetChannelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_channel_service_pb2.GetChannelResponse, _abc.Awaitable[_channel_service_pb2.GetChannelResponse]]:
+        """One of the caller's channels.
+
+        Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def ListChannels(
+        self,
+        request: _channel_service_pb2.ListChannelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_channel_service_pb2.ListChannelsResponse, _abc.Awaitable[_channel_service_pb2.ListChannelsResponse]]:
+        """The caller's channels, those with the newest activity first. A channel in which something happens between
+        two pages moves to the front and is not seen on the pages that follow; streams and SyncChannels tell of it.
+
+        Errors: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateChannel(
+        self,
+        request: _channel_service_pb2.UpdateChannelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_channel_service_pb2.UpdateChannelResponse, _abc.Awaitable[_channel_service_pb2.UpdateChannelResponse]]:
+        """Changes a group's title, description or picture; for its admins. All members' streams get a channel event.
+
+        Errors: NOT_FOUND (CHANNEL_NOT_FOUND), FAILED_PRECONDITION (NOT_A_GROUP, CHANNEL_ARCHIVED),
+        PERMISSION_DENIED (ROLE_FORBIDS), ABORTED (ETAG_MISMATCH), INVALID_ARGUMENT (INVALID_FIELD_MASK,
+        MEDIA_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteChannel(
+        self,
+        request: _channel_service_pb2.DeleteChannelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_channel_service_pb2.DeleteChannelResponse, _abc.Awaitable[_channel_service_pb2.DeleteChannelResponse]]:
+        """Archives a channel for good: nothing more can be written, the history stays readable. Groups are archived
+        by their admins, any channel by staff with the permission `chat.channels.archive`. All members' streams get
+        a channel event.
+
+        Errors: NOT_FOUND (CHANNEL_NOT_FOUND), FAILED_PRECONDITION (NOT_A_GROUP), PERMISSION_DENIED (ROLE_FORBIDS).
+        """
+
+    @_abc_1.abstractmethod
     def GetDirectChannel(
         self,
         request: _channel_service_pb2.GetDirectChannelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_channel_service_pb2.GetDirectChannelResponse, _abc.Awaitable[_channel_service_pb2.GetDirectChannelResponse]]:
-        """The one direct channel of the caller and another user; made if there is none.
+        """The one direct channel of the caller and another user; made if there is none. Of two users of whom one has
+        blocked the other, none is made; one that they had is still there to be read.
 
         Errors: NOT_FOUND (USER_NOT_FOUND), INVALID_ARGUMENT (DIRECT_WITH_SELF).
+        """
+
+    @_abc_1.abstractmethod
+    def GetOrderChannel(
+        self,
+        request: _channel_service_pb2.GetOrderChannelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_channel_service_pb2.GetOrderChannelResponse, _abc.Awaitable[_channel_service_pb2.GetOrderChannelResponse]]:
+        """The channel of an order in which the caller takes part. It is made with the order, and its members are those
+        of the order.
+
+        Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def MuteChannel(
+        self,
+        request: _channel_service_pb2.MuteChannelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_channel_service_pb2.MuteChannelResponse, _abc.Awaitable[_channel_service_pb2.MuteChannelResponse]]:
+        """Keeps the caller from being notified of a channel for some time. Messages come and count as before.
+
+        Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod

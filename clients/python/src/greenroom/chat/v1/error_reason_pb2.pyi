@@ -78,6 +78,8 @@ class _ChatErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChatE
     """INVALID_ARGUMENT: the sync token is not one of this server's, or was issued to somebody else."""
     CHAT_ERROR_REASON_QUERY_EMPTY: _ChatErrorReason.ValueType  # 27
     """INVALID_ARGUMENT: the query has no word to search for."""
+    CHAT_ERROR_REASON_OWN_MEMBERSHIP: _ChatErrorReason.ValueType  # 28
+    """INVALID_ARGUMENT: this is the caller's own membership; leave the channel, or have another admin change it."""
 
 class ChatErrorReason(_ChatErrorReason, metaclass=_ChatErrorReasonEnumTypeWrapper):
     """Reasons in `google.rpc.ErrorInfo.reason` of the chat services. The domain is `greenroom`."""
@@ -138,4 +140,6 @@ CHAT_ERROR_REASON_SYNC_TOKEN_INVALID: ChatErrorReason.ValueType  # 26
 """INVALID_ARGUMENT: the sync token is not one of this server's, or was issued to somebody else."""
 CHAT_ERROR_REASON_QUERY_EMPTY: ChatErrorReason.ValueType  # 27
 """INVALID_ARGUMENT: the query has no word to search for."""
+CHAT_ERROR_REASON_OWN_MEMBERSHIP: ChatErrorReason.ValueType  # 28
+"""INVALID_ARGUMENT: this is the caller's own membership; leave the channel, or have another admin change it."""
 Global___ChatErrorReason: _TypeAlias = ChatErrorReason  # noqa: Y015

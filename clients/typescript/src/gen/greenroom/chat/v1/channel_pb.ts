@@ -13,10 +13,11 @@ import type { Message as Message$1 } from "@bufbuild/protobuf";
  * Describes the file greenroom/chat/v1/channel.proto.
  */
 export const file_greenroom_chat_v1_channel: GenFile = /*@__PURE__*/
-  fileDesc("Ch9ncmVlbnJvb20vY2hhdC92MS9jaGFubmVsLnByb3RvEhFncmVlbnJvb20uY2hhdC52MSKRBQoHQ2hhbm5lbBIKCgJpZBgBIAEoCRIsCgR0eXBlGAIgASgOMh4uZ3JlZW5yb29tLmNoYXQudjEuQ2hhbm5lbFR5cGUSDQoFZXBvY2gYAyABKAMSEAoIbGFzdF9zZXEYBCABKAMSFQoNbGFzdF9yZWFkX3NlcRgFIAEoAxISCgptZW1iZXJfaWRzGAYgAygJEi8KC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFdGl0bGUYCSABKAkSEwoLZGVzY3JpcHRpb24YCiABKAkSFwoPYXZhdGFyX21lZGlhX2lkGAsgASgJEhAKCG9yZGVyX2lkGAwgASgJEhEKCXRpY2tldF9pZBgNIAEoCRITCgtsYXN0X2NoYW5nZRgOIAEoAxIUCgxtZW1iZXJfY291bnQYDyABKAUSLwoIb3duX3JvbGUYECABKA4yHS5ncmVlbnJvb20uY2hhdC52MS5NZW1iZXJSb2xlEi4KCm11dGVfdW50aWwYESABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDHVucmVhZF9jb3VudBgSIAEoBRIXCg91bnJlYWRfZnJvbV9zZXEYEyABKAMSMAoMYXJjaGl2ZV90aW1lGBQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdibG9ja2VkGBUgASgIEjAKDGxhc3RfbWVzc2FnZRgWIAEoCzIaLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2USDAoEZXRhZxgXIAEoCSKdBAoHTWVzc2FnZRIUCgJpZBgBIAEoCUIIukgFcgOwAQESEgoKY2hhbm5lbF9pZBgCIAEoCRILCgNzZXEYAyABKAMSEQoJc2VuZGVyX2lkGAQgASgJEhEKCWNsaWVudF9pZBgFIAEoCRIWCgR0ZXh0GAYgASgJQgi6SAVyAxigHxIvCgtjcmVhdGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoEdHlwZRgIIAEoDjIeLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2VUeXBlEjIKC2F0dGFjaG1lbnRzGAkgAygLMh0uZ3JlZW5yb29tLmNoYXQudjEuQXR0YWNobWVudBITCgtyZXBseV90b19pZBgKIAEoCRIRCgl0aHJlYWRfaWQYCyABKAkSEwoLcmVwbHlfY291bnQYDCABKAUSLQoSbWVudGlvbmVkX3VzZXJfaWRzGA0gAygJQhG6SA6SAQsQMhgBIgVyA7ABARIuCglyZWFjdGlvbnMYDiADKAsyGy5ncmVlbnJvb20uY2hhdC52MS5SZWFjdGlvbhIOCgZjaGFuZ2UYDyABKAMSLQoJZWRpdF90aW1lGBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtkZWxldGVfdGltZRgRIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAihAEKCkF0dGFjaG1lbnQSEAoIbWVkaWFfaWQYASABKAkSLAoEdHlwZRgCIAEoDjIeLmdyZWVucm9vbS5jaGF0LnYxLk1lc3NhZ2VUeXBlEgwKBG5hbWUYAyABKAkSFAoMY29udGVudF90eXBlGAQgASgJEhIKCnNpemVfYnl0ZXMYBSABKAMiOgoIUmVhY3Rpb24SDQoFZW1vamkYASABKAkSDQoFY291bnQYAiABKAUSEAoIdXNlcl9pZHMYAyADKAkihAEKDUNoYW5uZWxDdXJzb3ISHAoKY2hhbm5lbF9pZBgBIAEoCUIIukgFcgOwAQESFgoFZXBvY2gYAiABKANCB7pIBCICKAASFAoDc2VxGAMgASgDQge6SAQiAigAEhwKBmNoYW5nZRgEIAEoA0IHukgEIgIoAEgAiAEBQgkKB19jaGFuZ2UqjQEKC0NoYW5uZWxUeXBlEhwKGENIQU5ORUxfVFlQRV9VTlNQRUNJRklFRBAAEhcKE0NIQU5ORUxfVFlQRV9ESVJFQ1QQARIWChJDSEFOTkVMX1RZUEVfT1JERVIQAhIWChJDSEFOTkVMX1RZUEVfR1JPVVAQAxIXChNDSEFOTkVMX1RZUEVfVElDS0VUEAQqWAoKTWVtYmVyUm9sZRIbChdNRU1CRVJfUk9MRV9VTlNQRUNJRklFRBAAEhYKEk1FTUJFUl9ST0xFX01FTUJFUhABEhUKEU1FTUJFUl9ST0xFX0FETUlOEAIqugEKC01lc3NhZ2VUeXBlEhwKGE1FU1NBR0VfVFlQRV9VTlNQRUNJRklFRBAAEhUKEU1FU1NBR0VfVFlQRV9URVhUEAESFgoSTUVTU0FHRV9UWVBFX0lNQUdFEAISFgoSTUVTU0FHRV9UWVBFX1ZJREVPEAMSFgoSTUVTU0FHRV9UWVBFX0FVRElPEAQSFQoRTUVTU0FHRV9UWVBFX0ZJTEUQBRIXChNNRVNTQUdFX1RZUEVfU1lTVEVNEAZiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp]);
+  fileDesc("Ch9ncmVlbnJvb20vY2hhdC92MS9jaGFubmVsLnByb3RvEhFncmVlbnJvb20uY2hhdC52MSLOBQoHQ2hhbm5lbBIUCgJpZBgBIAEoCUIIukgFcgOwAQESLAoEdHlwZRgCIAEoDjIeLmdyZWVucm9vbS5jaGF0LnYxLkNoYW5uZWxUeXBlEg0KBWVwb2NoGAMgASgDEhAKCGxhc3Rfc2VxGAQgASgDEhUKDWxhc3RfcmVhZF9zZXEYBSABKAMSHAoKbWVtYmVyX2lkcxgGIAMoCUIIukgFkgECEGQSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCgV0aXRsZRgJIAEoCUIHukgEcgIYZBIdCgtkZXNjcmlwdGlvbhgKIAEoCUIIukgFcgMY6AcSJAoPYXZhdGFyX21lZGlhX2lkGAsgASgJQgu6SAjYAQFyA7ABARIQCghvcmRlcl9pZBgMIAEoCRIRCgl0aWNrZXRfaWQYDSABKAkSEwoLbGFzdF9jaGFuZ2UYDiABKAMSFAoMbWVtYmVyX2NvdW50GA8gASgFEi8KCG93bl9yb2xlGBAgASgOMh0uZ3JlZW5yb29tLmNoYXQudjEuTWVtYmVyUm9sZRIuCgptdXRlX3VudGlsGBEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIUCgx1bnJlYWRfY291bnQYEiABKAUSFwoPdW5yZWFkX2Zyb21fc2VxGBMgASgDEjAKDGFyY2hpdmVfdGltZRgUIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHYmxvY2tlZBgVIAEoCBIwCgxsYXN0X21lc3NhZ2UYFiABKAsyGi5ncmVlbnJvb20uY2hhdC52MS5NZXNzYWdlEhUKBGV0YWcYFyABKAlCB7pIBHICGEAivgEKBk1lbWJlchIcCgpjaGFubmVsX2lkGAEgASgJQgi6SAVyA7ABARIZCgd1c2VyX2lkGAIgASgJQgi6SAVyA7ABARI1CgRyb2xlGAMgASgOMh0uZ3JlZW5yb29tLmNoYXQudjEuTWVtYmVyUm9sZUIIukgFggECEAESLQoJam9pbl90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCgRldGFnGAUgASgJQge6SARyAhhAIp0ECgdNZXNzYWdlEhQKAmlkGAEgASgJQgi6SAVyA7ABARISCgpjaGFubmVsX2lkGAIgASgJEgsKA3NlcRgDIAEoAxIRCglzZW5kZXJfaWQYBCABKAkSEQoJY2xpZW50X2lkGAUgASgJEhYKBHRleHQYBiABKAlCCLpIBXIDGKAfEi8KC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCgR0eXBlGAggASgOMh4uZ3JlZW5yb29tLmNoYXQudjEuTWVzc2FnZVR5cGUSMgoLYXR0YWNobWVudHMYCSADKAsyHS5ncmVlbnJvb20uY2hhdC52MS5BdHRhY2htZW50EhMKC3JlcGx5X3RvX2lkGAogASgJEhEKCXRocmVhZF9pZBgLIAEoCRITCgtyZXBseV9jb3VudBgMIAEoBRItChJtZW50aW9uZWRfdXNlcl9pZHMYDSADKAlCEbpIDpIBCxAyGAEiBXIDsAEBEi4KCXJlYWN0aW9ucxgOIAMoCzIbLmdyZWVucm9vbS5jaGF0LnYxLlJlYWN0aW9uEg4KBmNoYW5nZRgPIAEoAxItCgllZGl0X3RpbWUYECABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2RlbGV0ZV90aW1lGBEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKEAQoKQXR0YWNobWVudBIQCghtZWRpYV9pZBgBIAEoCRIsCgR0eXBlGAIgASgOMh4uZ3JlZW5yb29tLmNoYXQudjEuTWVzc2FnZVR5cGUSDAoEbmFtZRgDIAEoCRIUCgxjb250ZW50X3R5cGUYBCABKAkSEgoKc2l6ZV9ieXRlcxgFIAEoAyI6CghSZWFjdGlvbhINCgVlbW9qaRgBIAEoCRINCgVjb3VudBgCIAEoBRIQCgh1c2VyX2lkcxgDIAMoCSKEAQoNQ2hhbm5lbEN1cnNvchIcCgpjaGFubmVsX2lkGAEgASgJQgi6SAVyA7ABARIWCgVlcG9jaBgCIAEoA0IHukgEIgIoABIUCgNzZXEYAyABKANCB7pIBCICKAASHAoGY2hhbmdlGAQgASgDQge6SAQiAigASACIAQFCCQoHX2NoYW5nZSqNAQoLQ2hhbm5lbFR5cGUSHAoYQ0hBTk5FTF9UWVBFX1VOU1BFQ0lGSUVEEAASFwoTQ0hBTk5FTF9UWVBFX0RJUkVDVBABEhYKEkNIQU5ORUxfVFlQRV9PUkRFUhACEhYKEkNIQU5ORUxfVFlQRV9HUk9VUBADEhcKE0NIQU5ORUxfVFlQRV9USUNLRVQQBCpYCgpNZW1iZXJSb2xlEhsKF01FTUJFUl9ST0xFX1VOU1BFQ0lGSUVEEAASFgoSTUVNQkVSX1JPTEVfTUVNQkVSEAESFQoRTUVNQkVSX1JPTEVfQURNSU4QAiq6AQoLTWVzc2FnZVR5cGUSHAoYTUVTU0FHRV9UWVBFX1VOU1BFQ0lGSUVEEAASFQoRTUVTU0FHRV9UWVBFX1RFWFQQARIWChJNRVNTQUdFX1RZUEVfSU1BR0UQAhIWChJNRVNTQUdFX1RZUEVfVklERU8QAxIWChJNRVNTQUdFX1RZUEVfQVVESU8QBBIVChFNRVNTQUdFX1RZUEVfRklMRRAFEhcKE01FU1NBR0VfVFlQRV9TWVNURU0QBmIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp]);
 
 /**
- * A conversation, as one of its members sees it.
+ * A conversation, as one of its members sees it. In an UpdateChannel request only `id`, `etag` and the fields
+ * that its mask names count.
  *
  * @generated from message greenroom.chat.v1.Channel
  */
@@ -78,14 +79,14 @@ export type Channel = Message$1<"greenroom.chat.v1.Channel"> & {
   updateTime?: Timestamp | undefined;
 
   /**
-   * Name of a group; empty in direct channels.
+   * Name of a group, 1 to 100 characters; empty in other channels.
    *
    * @generated from field: string title = 9;
    */
   title: string;
 
   /**
-   * What the group is for.
+   * What the group is for, 1,000 characters at most.
    *
    * @generated from field: string description = 10;
    */
@@ -171,7 +172,7 @@ export type Channel = Message$1<"greenroom.chat.v1.Channel"> & {
   blocked: boolean;
 
   /**
-   * The newest message that is not deleted.
+   * The newest message that is not deleted; unset when there is none among the last 1,000.
    *
    * @generated from field: greenroom.chat.v1.Message last_message = 22;
    */
@@ -191,6 +192,56 @@ export type Channel = Message$1<"greenroom.chat.v1.Channel"> & {
  */
 export const ChannelSchema: GenMessage<Channel> = /*@__PURE__*/
   messageDesc(file_greenroom_chat_v1_channel, 0);
+
+/**
+ * A membership. In an UpdateMember request only `channel_id`, `user_id`, `etag` and the fields that its mask
+ * names count.
+ *
+ * @generated from message greenroom.chat.v1.Member
+ */
+export type Member = Message$1<"greenroom.chat.v1.Member"> & {
+  /**
+   * The channel.
+   *
+   * @generated from field: string channel_id = 1;
+   */
+  channelId: string;
+
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 2;
+   */
+  userId: string;
+
+  /**
+   * What they may do.
+   *
+   * @generated from field: greenroom.chat.v1.MemberRole role = 3;
+   */
+  role: MemberRole;
+
+  /**
+   * When they joined, the last time that they did.
+   *
+   * @generated from field: google.protobuf.Timestamp join_time = 4;
+   */
+  joinTime?: Timestamp | undefined;
+
+  /**
+   * Changes when the role does (AIP-154).
+   *
+   * @generated from field: string etag = 5;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.Member.
+ * Use `create(MemberSchema)` to create a new message.
+ */
+export const MemberSchema: GenMessage<Member> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel, 1);
 
 /**
  * One message.
@@ -325,7 +376,7 @@ export type Message = Message$1<"greenroom.chat.v1.Message"> & {
  * Use `create(MessageSchema)` to create a new message.
  */
 export const MessageSchema: GenMessage<Message> = /*@__PURE__*/
-  messageDesc(file_greenroom_chat_v1_channel, 1);
+  messageDesc(file_greenroom_chat_v1_channel, 2);
 
 /**
  * A file that belongs to a message, as it was when the message was sent.
@@ -374,7 +425,7 @@ export type Attachment = Message$1<"greenroom.chat.v1.Attachment"> & {
  * Use `create(AttachmentSchema)` to create a new message.
  */
 export const AttachmentSchema: GenMessage<Attachment> = /*@__PURE__*/
-  messageDesc(file_greenroom_chat_v1_channel, 2);
+  messageDesc(file_greenroom_chat_v1_channel, 3);
 
 /**
  * One emoji under a message, and who chose it.
@@ -409,7 +460,7 @@ export type Reaction = Message$1<"greenroom.chat.v1.Reaction"> & {
  * Use `create(ReactionSchema)` to create a new message.
  */
 export const ReactionSchema: GenMessage<Reaction> = /*@__PURE__*/
-  messageDesc(file_greenroom_chat_v1_channel, 3);
+  messageDesc(file_greenroom_chat_v1_channel, 4);
 
 /**
  * A position in a channel. Messages have numbers, and so have changes to what was there before: an edit, a
@@ -452,7 +503,7 @@ export type ChannelCursor = Message$1<"greenroom.chat.v1.ChannelCursor"> & {
  * Use `create(ChannelCursorSchema)` to create a new message.
  */
 export const ChannelCursorSchema: GenMessage<ChannelCursor> = /*@__PURE__*/
-  messageDesc(file_greenroom_chat_v1_channel, 4);
+  messageDesc(file_greenroom_chat_v1_channel, 5);
 
 /**
  * What kind of conversation.

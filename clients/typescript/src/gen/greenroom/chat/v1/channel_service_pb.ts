@@ -6,7 +6,9 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb.js";
-import type { Channel } from "./channel_pb.js";
+import type { Duration, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Channel, ChannelType } from "./channel_pb.js";
 import { file_greenroom_chat_v1_channel } from "./channel_pb.js";
 import { file_greenroom_options_v1_policy } from "../../options/v1/policy_pb.js";
 import type { Message } from "@bufbuild/protobuf";
@@ -15,7 +17,280 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file greenroom/chat/v1/channel_service.proto.
  */
 export const file_greenroom_chat_v1_channel_service: GenFile = /*@__PURE__*/
-  fileDesc("CidncmVlbnJvb20vY2hhdC92MS9jaGFubmVsX3NlcnZpY2UucHJvdG8SEWdyZWVucm9vbS5jaGF0LnYxIjQKF0dldERpcmVjdENoYW5uZWxSZXF1ZXN0EhkKB3VzZXJfaWQYASABKAlCCLpIBXIDsAEBIkcKGEdldERpcmVjdENoYW5uZWxSZXNwb25zZRIrCgdjaGFubmVsGAEgASgLMhouZ3JlZW5yb29tLmNoYXQudjEuQ2hhbm5lbCJFCg9NYXJrUmVhZFJlcXVlc3QSHAoKY2hhbm5lbF9pZBgBIAEoCUIIukgFcgOwAQESFAoDc2VxGAIgASgDQge6SAQiAigBIikKEE1hcmtSZWFkUmVzcG9uc2USFQoNbGFzdF9yZWFkX3NlcRgBIAEoAyIxChFTZW5kVHlwaW5nUmVxdWVzdBIcCgpjaGFubmVsX2lkGAEgASgJQgi6SAVyA7ABASIUChJTZW5kVHlwaW5nUmVzcG9uc2UywQQKDkNoYW5uZWxTZXJ2aWNlEsMBChBHZXREaXJlY3RDaGFubmVsEiouZ3JlZW5yb29tLmNoYXQudjEuR2V0RGlyZWN0Q2hhbm5lbFJlcXVlc3QaKy5ncmVlbnJvb20uY2hhdC52MS5HZXREaXJlY3RDaGFubmVsUmVzcG9uc2UiVqK7GAUKAQIwAqq7GCcIAhIjVHdvIHBlb3BsZSBoYXZlIG9uZSBkaXJlY3QgY2hhbm5lbC6C0+STAhw6ASoiFy92MS9jaGF0Q2hhbm5lbHM6ZGlyZWN0ErMBCghNYXJrUmVhZBIiLmdyZWVucm9vbS5jaGF0LnYxLk1hcmtSZWFkUmVxdWVzdBojLmdyZWVucm9vbS5jaGF0LnYxLk1hcmtSZWFkUmVzcG9uc2UiXqK7GAUKAQQwAqq7GCAIAhIcVGhlIG1hcmsgb25seSBtb3ZlcyBmb3J3YXJkLoLT5JMCKzoBKiImL3YxL2NoYXRDaGFubmVscy97Y2hhbm5lbF9pZH06bWFya1JlYWQSsgEKClNlbmRUeXBpbmcSJC5ncmVlbnJvb20uY2hhdC52MS5TZW5kVHlwaW5nUmVxdWVzdBolLmdyZWVucm9vbS5jaGF0LnYxLlNlbmRUeXBpbmdSZXNwb25zZSJXorsYBQoBBDAGqrsYGwgCEhdUeXBpbmcgdHdpY2UgaXMgdHlwaW5nLoLT5JMCKToBKiIkL3YxL2NoYXRDaGFubmVscy97Y2hhbm5lbF9pZH06dHlwaW5nYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_greenroom_chat_v1_channel, file_greenroom_options_v1_policy]);
+  fileDesc("CidncmVlbnJvb20vY2hhdC92MS9jaGFubmVsX3NlcnZpY2UucHJvdG8SEWdyZWVucm9vbS5jaGF0LnYxIsQBChRDcmVhdGVDaGFubmVsUmVxdWVzdBIfCgpyZXF1ZXN0X2lkGAEgASgJQgu6SAjYAQFyA7ABARIfCgV0aXRsZRgCIAEoCUIQukgNcgsQARhkMgVbXlxzXRIdCgtkZXNjcmlwdGlvbhgDIAEoCUIIukgFcgMY6AcSJAoPYXZhdGFyX21lZGlhX2lkGAQgASgJQgu6SAjYAQFyA7ABARIlCgptZW1iZXJfaWRzGAUgAygJQhG6SA6SAQsQZBgBIgVyA7ABASJEChVDcmVhdGVDaGFubmVsUmVzcG9uc2USKwoHY2hhbm5lbBgBIAEoCzIaLmdyZWVucm9vbS5jaGF0LnYxLkNoYW5uZWwiMQoRR2V0Q2hhbm5lbFJlcXVlc3QSHAoKY2hhbm5lbF9pZBgBIAEoCUIIukgFcgOwAQEiQQoSR2V0Q2hhbm5lbFJlc3BvbnNlEisKB2NoYW5uZWwYASABKAsyGi5ncmVlbnJvb20uY2hhdC52MS5DaGFubmVsIpsBChNMaXN0Q2hhbm5lbHNSZXF1ZXN0EhwKCXBhZ2Vfc2l6ZRgBIAEoBUIJukgGGgQYZCgAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAIEjYKBHR5cGUYAyABKA4yHi5ncmVlbnJvb20uY2hhdC52MS5DaGFubmVsVHlwZUIIukgFggECEAESEAoIYXJjaGl2ZWQYBCABKAgiXQoUTGlzdENoYW5uZWxzUmVzcG9uc2USLAoIY2hhbm5lbHMYASADKAsyGi5ncmVlbnJvb20uY2hhdC52MS5DaGFubmVsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKEAQoUVXBkYXRlQ2hhbm5lbFJlcXVlc3QSMwoHY2hhbm5lbBgBIAEoCzIaLmdyZWVucm9vbS5jaGF0LnYxLkNoYW5uZWxCBrpIA8gBARI3Cgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2tCBrpIA8gBASJEChVVcGRhdGVDaGFubmVsUmVzcG9uc2USKwoHY2hhbm5lbBgBIAEoCzIaLmdyZWVucm9vbS5jaGF0LnYxLkNoYW5uZWwiNAoURGVsZXRlQ2hhbm5lbFJlcXVlc3QSHAoKY2hhbm5lbF9pZBgBIAEoCUIIukgFcgOwAQEiSQoVRGVsZXRlQ2hhbm5lbFJlc3BvbnNlEjAKDGFyY2hpdmVfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiNAoXR2V0RGlyZWN0Q2hhbm5lbFJlcXVlc3QSGQoHdXNlcl9pZBgBIAEoCUIIukgFcgOwAQEiRwoYR2V0RGlyZWN0Q2hhbm5lbFJlc3BvbnNlEisKB2NoYW5uZWwYASABKAsyGi5ncmVlbnJvb20uY2hhdC52MS5DaGFubmVsIjQKFkdldE9yZGVyQ2hhbm5lbFJlcXVlc3QSGgoIb3JkZXJfaWQYASABKAlCCLpIBXIDsAEBIkYKF0dldE9yZGVyQ2hhbm5lbFJlc3BvbnNlEisKB2NoYW5uZWwYASABKAsyGi5ncmVlbnJvb20uY2hhdC52MS5DaGFubmVsInEKEk11dGVDaGFubmVsUmVxdWVzdBIcCgpjaGFubmVsX2lkGAEgASgJQgi6SAVyA7ABARI9CghkdXJhdGlvbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIQukgNqgEKIgYIwJ29lgEyACJFChNNdXRlQ2hhbm5lbFJlc3BvbnNlEi4KCm11dGVfdW50aWwYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIkUKD01hcmtSZWFkUmVxdWVzdBIcCgpjaGFubmVsX2lkGAEgASgJQgi6SAVyA7ABARIUCgNzZXEYAiABKANCB7pIBCICKAEiKQoQTWFya1JlYWRSZXNwb25zZRIVCg1sYXN0X3JlYWRfc2VxGAEgASgDIjEKEVNlbmRUeXBpbmdSZXF1ZXN0EhwKCmNoYW5uZWxfaWQYASABKAlCCLpIBXIDsAEBIhQKElNlbmRUeXBpbmdSZXNwb25zZTKtDgoOQ2hhbm5lbFNlcnZpY2USjgEKDUNyZWF0ZUNoYW5uZWwSJy5ncmVlbnJvb20uY2hhdC52MS5DcmVhdGVDaGFubmVsUmVxdWVzdBooLmdyZWVucm9vbS5jaGF0LnYxLkNyZWF0ZUNoYW5uZWxSZXNwb25zZSIqorsYBQoBAjACqrsYAggBgtPkkwIVOgEqIhAvdjEvY2hhdENoYW5uZWxzEowBCgpHZXRDaGFubmVsEiQuZ3JlZW5yb29tLmNoYXQudjEuR2V0Q2hhbm5lbFJlcXVlc3QaJS5ncmVlbnJvb20uY2hhdC52MS5HZXRDaGFubmVsUmVzcG9uc2UiMZACAaK7GAUKAQQwAYLT5JMCHxIdL3YxL2NoYXRDaGFubmVscy97Y2hhbm5lbF9pZH0ShQEKDExpc3RDaGFubmVscxImLmdyZWVucm9vbS5jaGF0LnYxLkxpc3RDaGFubmVsc1JlcXVlc3QaJy5ncmVlbnJvb20uY2hhdC52MS5MaXN0Q2hhbm5lbHNSZXNwb25zZSIkkAIBorsYBQoBAjABgtPkkwISEhAvdjEvY2hhdENoYW5uZWxzEvUBCg1VcGRhdGVDaGFubmVsEicuZ3JlZW5yb29tLmNoYXQudjEuVXBkYXRlQ2hhbm5lbFJlcXVlc3QaKC5ncmVlbnJvb20uY2hhdC52MS5VcGRhdGVDaGFubmVsUmVzcG9uc2UikAGiuxgFCgEEMAKquxhVCAISUVRoZSBmaWVsZHMgZ2V0IHRoZSB2YWx1ZXMgdGhhdCB3ZXJlIGFza2VkIGZvcjsgdGhlIGV0YWcga2VlcHMgYSBsYXRlIHJlcGVhdCBhd2F5LoLT5JMCKDoHY2hhbm5lbDIdL3YxL2NoYXRDaGFubmVscy97Y2hhbm5lbC5pZH0S1gEKDURlbGV0ZUNoYW5uZWwSJy5ncmVlbnJvb20uY2hhdC52MS5EZWxldGVDaGFubmVsUmVxdWVzdBooLmdyZWVucm9vbS5jaGF0LnYxLkRlbGV0ZUNoYW5uZWxSZXNwb25zZSJyorsYCAoCAwwgATACqrsYPQgCEjlBbiBhcmNoaXZlZCBjaGFubmVsIHN0YXlzIGFyY2hpdmVkLCBzaW5jZSB0aGUgZmlyc3QgdGltZS6C0+STAh8qHS92MS9jaGF0Q2hhbm5lbHMve2NoYW5uZWxfaWR9EsMBChBHZXREaXJlY3RDaGFubmVsEiouZ3JlZW5yb29tLmNoYXQudjEuR2V0RGlyZWN0Q2hhbm5lbFJlcXVlc3QaKy5ncmVlbnJvb20uY2hhdC52MS5HZXREaXJlY3RDaGFubmVsUmVzcG9uc2UiVqK7GAUKAQIwAqq7GCcIAhIjVHdvIHBlb3BsZSBoYXZlIG9uZSBkaXJlY3QgY2hhbm5lbC6C0+STAhw6ASoiFy92MS9jaGF0Q2hhbm5lbHM6ZGlyZWN0EpsBCg9HZXRPcmRlckNoYW5uZWwSKS5ncmVlbnJvb20uY2hhdC52MS5HZXRPcmRlckNoYW5uZWxSZXF1ZXN0GiouZ3JlZW5yb29tLmNoYXQudjEuR2V0T3JkZXJDaGFubmVsUmVzcG9uc2UiMZACAaK7GAUKAQQwAYLT5JMCHxIdL3YxL29yZGVycy97b3JkZXJfaWR9L2NoYW5uZWwS0gEKC011dGVDaGFubmVsEiUuZ3JlZW5yb29tLmNoYXQudjEuTXV0ZUNoYW5uZWxSZXF1ZXN0GiYuZ3JlZW5yb29tLmNoYXQudjEuTXV0ZUNoYW5uZWxSZXNwb25zZSJ0orsYBQoBBDACqrsYOggCEjZUaGUgdGltZSB0aGF0IHdhcyBhc2tlZCBmb3IgYmVnaW5zIHdpdGggdGhlIGxhc3QgY2FsbC6C0+STAic6ASoiIi92MS9jaGF0Q2hhbm5lbHMve2NoYW5uZWxfaWR9Om11dGUSswEKCE1hcmtSZWFkEiIuZ3JlZW5yb29tLmNoYXQudjEuTWFya1JlYWRSZXF1ZXN0GiMuZ3JlZW5yb29tLmNoYXQudjEuTWFya1JlYWRSZXNwb25zZSJeorsYBQoBBDACqrsYIAgCEhxUaGUgbWFyayBvbmx5IG1vdmVzIGZvcndhcmQugtPkkwIrOgEqIiYvdjEvY2hhdENoYW5uZWxzL3tjaGFubmVsX2lkfTptYXJrUmVhZBKyAQoKU2VuZFR5cGluZxIkLmdyZWVucm9vbS5jaGF0LnYxLlNlbmRUeXBpbmdSZXF1ZXN0GiUuZ3JlZW5yb29tLmNoYXQudjEuU2VuZFR5cGluZ1Jlc3BvbnNlIleiuxgFCgEEMAaquxgbCAISF1R5cGluZyB0d2ljZSBpcyB0eXBpbmcugtPkkwIpOgEqIiQvdjEvY2hhdENoYW5uZWxzL3tjaGFubmVsX2lkfTp0eXBpbmdiBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_greenroom_chat_v1_channel, file_greenroom_options_v1_policy]);
+
+/**
+ * Request of CreateChannel.
+ *
+ * @generated from message greenroom.chat.v1.CreateChannelRequest
+ */
+export type CreateChannelRequest = Message<"greenroom.chat.v1.CreateChannelRequest"> & {
+  /**
+   * The caller's own id of this call (AIP-155).
+   *
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * Name of the group, 100 characters at most; not blank.
+   *
+   * @generated from field: string title = 2;
+   */
+  title: string;
+
+  /**
+   * What the group is for, 1,000 characters at most.
+   *
+   * @generated from field: string description = 3;
+   */
+  description: string;
+
+  /**
+   * Picture of the group: an image of the caller's that is ready; may be empty.
+   *
+   * @generated from field: string avatar_media_id = 4;
+   */
+  avatarMediaId: string;
+
+  /**
+   * Who else is to be in it; the caller is, named or not.
+   *
+   * @generated from field: repeated string member_ids = 5;
+   */
+  memberIds: string[];
+};
+
+/**
+ * Describes the message greenroom.chat.v1.CreateChannelRequest.
+ * Use `create(CreateChannelRequestSchema)` to create a new message.
+ */
+export const CreateChannelRequestSchema: GenMessage<CreateChannelRequest> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel_service, 0);
+
+/**
+ * Response of CreateChannel.
+ *
+ * @generated from message greenroom.chat.v1.CreateChannelResponse
+ */
+export type CreateChannelResponse = Message<"greenroom.chat.v1.CreateChannelResponse"> & {
+  /**
+   * The group.
+   *
+   * @generated from field: greenroom.chat.v1.Channel channel = 1;
+   */
+  channel?: Channel | undefined;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.CreateChannelResponse.
+ * Use `create(CreateChannelResponseSchema)` to create a new message.
+ */
+export const CreateChannelResponseSchema: GenMessage<CreateChannelResponse> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel_service, 1);
+
+/**
+ * Request of GetChannel.
+ *
+ * @generated from message greenroom.chat.v1.GetChannelRequest
+ */
+export type GetChannelRequest = Message<"greenroom.chat.v1.GetChannelRequest"> & {
+  /**
+   * The channel.
+   *
+   * @generated from field: string channel_id = 1;
+   */
+  channelId: string;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.GetChannelRequest.
+ * Use `create(GetChannelRequestSchema)` to create a new message.
+ */
+export const GetChannelRequestSchema: GenMessage<GetChannelRequest> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel_service, 2);
+
+/**
+ * Response of GetChannel.
+ *
+ * @generated from message greenroom.chat.v1.GetChannelResponse
+ */
+export type GetChannelResponse = Message<"greenroom.chat.v1.GetChannelResponse"> & {
+  /**
+   * The channel.
+   *
+   * @generated from field: greenroom.chat.v1.Channel channel = 1;
+   */
+  channel?: Channel | undefined;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.GetChannelResponse.
+ * Use `create(GetChannelResponseSchema)` to create a new message.
+ */
+export const GetChannelResponseSchema: GenMessage<GetChannelResponse> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel_service, 3);
+
+/**
+ * Request of ListChannels.
+ *
+ * @generated from message greenroom.chat.v1.ListChannelsRequest
+ */
+export type ListChannelsRequest = Message<"greenroom.chat.v1.ListChannelsRequest"> & {
+  /**
+   * How many to return, 50 when 0, at most 100.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+
+  /**
+   * Only channels of this type; all types when not given.
+   *
+   * @generated from field: greenroom.chat.v1.ChannelType type = 3;
+   */
+  type: ChannelType;
+
+  /**
+   * The archived channels instead of those that are not.
+   *
+   * @generated from field: bool archived = 4;
+   */
+  archived: boolean;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.ListChannelsRequest.
+ * Use `create(ListChannelsRequestSchema)` to create a new message.
+ */
+export const ListChannelsRequestSchema: GenMessage<ListChannelsRequest> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel_service, 4);
+
+/**
+ * Response of ListChannels.
+ *
+ * @generated from message greenroom.chat.v1.ListChannelsResponse
+ */
+export type ListChannelsResponse = Message<"greenroom.chat.v1.ListChannelsResponse"> & {
+  /**
+   * The channels of this page.
+   *
+   * @generated from field: repeated greenroom.chat.v1.Channel channels = 1;
+   */
+  channels: Channel[];
+
+  /**
+   * Token of the next page; empty on the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.ListChannelsResponse.
+ * Use `create(ListChannelsResponseSchema)` to create a new message.
+ */
+export const ListChannelsResponseSchema: GenMessage<ListChannelsResponse> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel_service, 5);
+
+/**
+ * Request of UpdateChannel.
+ *
+ * @generated from message greenroom.chat.v1.UpdateChannelRequest
+ */
+export type UpdateChannelRequest = Message<"greenroom.chat.v1.UpdateChannelRequest"> & {
+  /**
+   * The group: `id`, `etag` (empty to overwrite whatever is there) and the fields to change.
+   *
+   * @generated from field: greenroom.chat.v1.Channel channel = 1;
+   */
+  channel?: Channel | undefined;
+
+  /**
+   * Which of `title`, `description` and `avatar_media_id` to change; never empty.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.UpdateChannelRequest.
+ * Use `create(UpdateChannelRequestSchema)` to create a new message.
+ */
+export const UpdateChannelRequestSchema: GenMessage<UpdateChannelRequest> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel_service, 6);
+
+/**
+ * Response of UpdateChannel.
+ *
+ * @generated from message greenroom.chat.v1.UpdateChannelResponse
+ */
+export type UpdateChannelResponse = Message<"greenroom.chat.v1.UpdateChannelResponse"> & {
+  /**
+   * The group as it is now.
+   *
+   * @generated from field: greenroom.chat.v1.Channel channel = 1;
+   */
+  channel?: Channel | undefined;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.UpdateChannelResponse.
+ * Use `create(UpdateChannelResponseSchema)` to create a new message.
+ */
+export const UpdateChannelResponseSchema: GenMessage<UpdateChannelResponse> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel_service, 7);
+
+/**
+ * Request of DeleteChannel.
+ *
+ * @generated from message greenroom.chat.v1.DeleteChannelRequest
+ */
+export type DeleteChannelRequest = Message<"greenroom.chat.v1.DeleteChannelRequest"> & {
+  /**
+   * The channel.
+   *
+   * @generated from field: string channel_id = 1;
+   */
+  channelId: string;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.DeleteChannelRequest.
+ * Use `create(DeleteChannelRequestSchema)` to create a new message.
+ */
+export const DeleteChannelRequestSchema: GenMessage<DeleteChannelRequest> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel_service, 8);
+
+/**
+ * Response of DeleteChannel.
+ *
+ * @generated from message greenroom.chat.v1.DeleteChannelResponse
+ */
+export type DeleteChannelResponse = Message<"greenroom.chat.v1.DeleteChannelResponse"> & {
+  /**
+   * When the channel was archived.
+   *
+   * @generated from field: google.protobuf.Timestamp archive_time = 1;
+   */
+  archiveTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.DeleteChannelResponse.
+ * Use `create(DeleteChannelResponseSchema)` to create a new message.
+ */
+export const DeleteChannelResponseSchema: GenMessage<DeleteChannelResponse> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel_service, 9);
 
 /**
  * Request of GetDirectChannel.
@@ -36,7 +311,7 @@ export type GetDirectChannelRequest = Message<"greenroom.chat.v1.GetDirectChanne
  * Use `create(GetDirectChannelRequestSchema)` to create a new message.
  */
 export const GetDirectChannelRequestSchema: GenMessage<GetDirectChannelRequest> = /*@__PURE__*/
-  messageDesc(file_greenroom_chat_v1_channel_service, 0);
+  messageDesc(file_greenroom_chat_v1_channel_service, 10);
 
 /**
  * Response of GetDirectChannel.
@@ -57,7 +332,98 @@ export type GetDirectChannelResponse = Message<"greenroom.chat.v1.GetDirectChann
  * Use `create(GetDirectChannelResponseSchema)` to create a new message.
  */
 export const GetDirectChannelResponseSchema: GenMessage<GetDirectChannelResponse> = /*@__PURE__*/
-  messageDesc(file_greenroom_chat_v1_channel_service, 1);
+  messageDesc(file_greenroom_chat_v1_channel_service, 11);
+
+/**
+ * Request of GetOrderChannel.
+ *
+ * @generated from message greenroom.chat.v1.GetOrderChannelRequest
+ */
+export type GetOrderChannelRequest = Message<"greenroom.chat.v1.GetOrderChannelRequest"> & {
+  /**
+   * The order.
+   *
+   * @generated from field: string order_id = 1;
+   */
+  orderId: string;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.GetOrderChannelRequest.
+ * Use `create(GetOrderChannelRequestSchema)` to create a new message.
+ */
+export const GetOrderChannelRequestSchema: GenMessage<GetOrderChannelRequest> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel_service, 12);
+
+/**
+ * Response of GetOrderChannel.
+ *
+ * @generated from message greenroom.chat.v1.GetOrderChannelResponse
+ */
+export type GetOrderChannelResponse = Message<"greenroom.chat.v1.GetOrderChannelResponse"> & {
+  /**
+   * The channel.
+   *
+   * @generated from field: greenroom.chat.v1.Channel channel = 1;
+   */
+  channel?: Channel | undefined;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.GetOrderChannelResponse.
+ * Use `create(GetOrderChannelResponseSchema)` to create a new message.
+ */
+export const GetOrderChannelResponseSchema: GenMessage<GetOrderChannelResponse> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel_service, 13);
+
+/**
+ * Request of MuteChannel.
+ *
+ * @generated from message greenroom.chat.v1.MuteChannelRequest
+ */
+export type MuteChannelRequest = Message<"greenroom.chat.v1.MuteChannelRequest"> & {
+  /**
+   * The channel.
+   *
+   * @generated from field: string channel_id = 1;
+   */
+  channelId: string;
+
+  /**
+   * For how long from now, ten years at most; 0, or nothing, has the caller notified again.
+   *
+   * @generated from field: google.protobuf.Duration duration = 2;
+   */
+  duration?: Duration | undefined;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.MuteChannelRequest.
+ * Use `create(MuteChannelRequestSchema)` to create a new message.
+ */
+export const MuteChannelRequestSchema: GenMessage<MuteChannelRequest> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel_service, 14);
+
+/**
+ * Response of MuteChannel.
+ *
+ * @generated from message greenroom.chat.v1.MuteChannelResponse
+ */
+export type MuteChannelResponse = Message<"greenroom.chat.v1.MuteChannelResponse"> & {
+  /**
+   * Until when the caller is not notified; unset when they are.
+   *
+   * @generated from field: google.protobuf.Timestamp mute_until = 1;
+   */
+  muteUntil?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message greenroom.chat.v1.MuteChannelResponse.
+ * Use `create(MuteChannelResponseSchema)` to create a new message.
+ */
+export const MuteChannelResponseSchema: GenMessage<MuteChannelResponse> = /*@__PURE__*/
+  messageDesc(file_greenroom_chat_v1_channel_service, 15);
 
 /**
  * Request of MarkRead.
@@ -85,7 +451,7 @@ export type MarkReadRequest = Message<"greenroom.chat.v1.MarkReadRequest"> & {
  * Use `create(MarkReadRequestSchema)` to create a new message.
  */
 export const MarkReadRequestSchema: GenMessage<MarkReadRequest> = /*@__PURE__*/
-  messageDesc(file_greenroom_chat_v1_channel_service, 2);
+  messageDesc(file_greenroom_chat_v1_channel_service, 16);
 
 /**
  * Response of MarkRead.
@@ -106,7 +472,7 @@ export type MarkReadResponse = Message<"greenroom.chat.v1.MarkReadResponse"> & {
  * Use `create(MarkReadResponseSchema)` to create a new message.
  */
 export const MarkReadResponseSchema: GenMessage<MarkReadResponse> = /*@__PURE__*/
-  messageDesc(file_greenroom_chat_v1_channel_service, 3);
+  messageDesc(file_greenroom_chat_v1_channel_service, 17);
 
 /**
  * Request of SendTyping.
@@ -127,7 +493,7 @@ export type SendTypingRequest = Message<"greenroom.chat.v1.SendTypingRequest"> &
  * Use `create(SendTypingRequestSchema)` to create a new message.
  */
 export const SendTypingRequestSchema: GenMessage<SendTypingRequest> = /*@__PURE__*/
-  messageDesc(file_greenroom_chat_v1_channel_service, 4);
+  messageDesc(file_greenroom_chat_v1_channel_service, 18);
 
 /**
  * Response of SendTyping.
@@ -142,7 +508,7 @@ export type SendTypingResponse = Message<"greenroom.chat.v1.SendTypingResponse">
  * Use `create(SendTypingResponseSchema)` to create a new message.
  */
 export const SendTypingResponseSchema: GenMessage<SendTypingResponse> = /*@__PURE__*/
-  messageDesc(file_greenroom_chat_v1_channel_service, 5);
+  messageDesc(file_greenroom_chat_v1_channel_service, 19);
 
 /**
  * Conversations and the marks that their members leave in them.
@@ -151,7 +517,75 @@ export const SendTypingResponseSchema: GenMessage<SendTypingResponse> = /*@__PUR
  */
 export const ChannelService: GenService<{
   /**
-   * The one direct channel of the caller and another user; made if there is none.
+   * Makes a group. The caller becomes its admin; everybody named becomes a member, and their streams have
+   * the group at once. The channels of orders and tickets come with these; see GetOrderChannel.
+   *
+   * Errors: NOT_FOUND (USER_NOT_FOUND for users who do not exist, are not active, or have blocked the caller or
+   * are blocked by them), INVALID_ARGUMENT (MEDIA_NOT_FOUND).
+   *
+   * @generated from rpc greenroom.chat.v1.ChannelService.CreateChannel
+   */
+  createChannel: {
+    methodKind: "unary";
+    input: typeof CreateChannelRequestSchema;
+    output: typeof CreateChannelResponseSchema;
+  },
+  /**
+   * One of the caller's channels.
+   *
+   * Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
+   *
+   * @generated from rpc greenroom.chat.v1.ChannelService.GetChannel
+   */
+  getChannel: {
+    methodKind: "unary";
+    input: typeof GetChannelRequestSchema;
+    output: typeof GetChannelResponseSchema;
+  },
+  /**
+   * The caller's channels, those with the newest activity first. A channel in which something happens between
+   * two pages moves to the front and is not seen on the pages that follow; streams and SyncChannels tell of it.
+   *
+   * Errors: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+   *
+   * @generated from rpc greenroom.chat.v1.ChannelService.ListChannels
+   */
+  listChannels: {
+    methodKind: "unary";
+    input: typeof ListChannelsRequestSchema;
+    output: typeof ListChannelsResponseSchema;
+  },
+  /**
+   * Changes a group's title, description or picture; for its admins. All members' streams get a channel event.
+   *
+   * Errors: NOT_FOUND (CHANNEL_NOT_FOUND), FAILED_PRECONDITION (NOT_A_GROUP, CHANNEL_ARCHIVED),
+   * PERMISSION_DENIED (ROLE_FORBIDS), ABORTED (ETAG_MISMATCH), INVALID_ARGUMENT (INVALID_FIELD_MASK,
+   * MEDIA_NOT_FOUND).
+   *
+   * @generated from rpc greenroom.chat.v1.ChannelService.UpdateChannel
+   */
+  updateChannel: {
+    methodKind: "unary";
+    input: typeof UpdateChannelRequestSchema;
+    output: typeof UpdateChannelResponseSchema;
+  },
+  /**
+   * Archives a channel for good: nothing more can be written, the history stays readable. Groups are archived
+   * by their admins, any channel by staff with the permission `chat.channels.archive`. All members' streams get
+   * a channel event.
+   *
+   * Errors: NOT_FOUND (CHANNEL_NOT_FOUND), FAILED_PRECONDITION (NOT_A_GROUP), PERMISSION_DENIED (ROLE_FORBIDS).
+   *
+   * @generated from rpc greenroom.chat.v1.ChannelService.DeleteChannel
+   */
+  deleteChannel: {
+    methodKind: "unary";
+    input: typeof DeleteChannelRequestSchema;
+    output: typeof DeleteChannelResponseSchema;
+  },
+  /**
+   * The one direct channel of the caller and another user; made if there is none. Of two users of whom one has
+   * blocked the other, none is made; one that they had is still there to be read.
    *
    * Errors: NOT_FOUND (USER_NOT_FOUND), INVALID_ARGUMENT (DIRECT_WITH_SELF).
    *
@@ -161,6 +595,31 @@ export const ChannelService: GenService<{
     methodKind: "unary";
     input: typeof GetDirectChannelRequestSchema;
     output: typeof GetDirectChannelResponseSchema;
+  },
+  /**
+   * The channel of an order in which the caller takes part. It is made with the order, and its members are those
+   * of the order.
+   *
+   * Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
+   *
+   * @generated from rpc greenroom.chat.v1.ChannelService.GetOrderChannel
+   */
+  getOrderChannel: {
+    methodKind: "unary";
+    input: typeof GetOrderChannelRequestSchema;
+    output: typeof GetOrderChannelResponseSchema;
+  },
+  /**
+   * Keeps the caller from being notified of a channel for some time. Messages come and count as before.
+   *
+   * Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
+   *
+   * @generated from rpc greenroom.chat.v1.ChannelService.MuteChannel
+   */
+  muteChannel: {
+    methodKind: "unary";
+    input: typeof MuteChannelRequestSchema;
+    output: typeof MuteChannelResponseSchema;
   },
   /**
    * Moves the caller's read mark forward; a mark behind the present one changes nothing. All members'
