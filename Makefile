@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: soak-crash soak-mfa soak-passwords help setup generate format lint types test test-unit test-rpc test-contract test-e2e check check-format \
+.PHONY: soak-crash soak-pair soak-drain soak-stalled soak-seam soak-mfa soak-passwords help setup generate format lint types test test-unit test-rpc test-contract test-e2e check check-format \
 	check-breaking check-generated run console demo bench migrate migration lock clean anew
 
 help: ## list the targets
@@ -115,6 +115,18 @@ test-e2e: $(DEV) ## through Envoy: REST, gRPC-web, both clients, Chromium
 
 soak-crash: $(DEV) ## 100 kill -9 under chat load on each database (ARGS=--kills 1000 for more)
 	@for database in sqlite postgresql; do $(PY) -m tests.crash.run --kills 100 --database $$database $(ARGS) || exit 1; done
+
+soak-pair: $(DEV) ## 100 kill -9 on two servers behind Envoy, with the bus and PostgreSQL failing in between
+	@$(PY) -m tests.crash.run --kills 100 --servers 2 --nemesis kill,bus,postgres $(ARGS)
+
+soak-drain: $(DEV) ## 50 SIGTERMs under load behind Envoy: no failed call, every stream told (ARGS=--times 10)
+	@$(PY) -m tests.crash.drain --times 50 $(ARGS)
+
+soak-stalled: $(DEV) ## 100 readers that stop reading beside one that reads (ARGS=--readers 500)
+	@$(PY) -m tests.crash.stalled --readers 100 $(ARGS)
+
+soak-seam: $(DEV) ## 10,000 subscriptions made during writes, on each database (SUBSCRIPTIONS=1000 for fewer)
+	SEAM_SUBSCRIPTIONS=$(or $(SUBSCRIPTIONS),10000) pytest -q --timeout 7200 tests/rpc/chat/test_seam.py -k subscriptions_made
 
 soak-mfa: $(DEV) ## 1,000 rounds of 64 callers with one TOTP code, on each database (ROUNDS=100 for fewer)
 	MFA_ROUNDS=$(or $(ROUNDS),1000) pytest -q --timeout 3600 tests/rpc/auth/test_mfa_races.py -k one_code_one

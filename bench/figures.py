@@ -48,14 +48,19 @@ class Figure:
     db: str
     path: str
     per_second: float | None = None
+    events_per_reply: float | None = None
     p50_ms: float | None = None
     p99_ms: float | None = None
     seconds: float | None = None
     cpu_us_per_call: float | None = None
+    client_cores: float | None = None
+    """What the load generator took itself, where it says so."""
     bare_per_second: float | None = None
     ratio_to_bare: float | None = None
     peer: str | None = None
     peer_per_second: float | None = None
+    peer_cpu_us_per_call: float | None = None
+    peer_client_cores: float | None = None
     ratio_to_peer: float | None = None
     growth: float | None = None
     kib_per_stream: float | None = None
@@ -74,14 +79,18 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("db", "db", "{}"),
     ("path", "path", "{}"),
     ("per_second", "per second", "{:,.0f}"),
+    ("events_per_reply", "events/reply", "{:.1f}"),
     ("p50_ms", "p50 ms", "{:.2f}"),
     ("p99_ms", "p99 ms", "{:.2f}"),
     ("seconds", "seconds", "{:.2f}"),
     ("cpu_us_per_call", "server µs CPU", "{:.1f}"),
+    ("client_cores", "client cores", "{:.2f}"),
     ("bare_per_second", "bare", "{:,.0f}"),
     ("ratio_to_bare", "ratio", "{:.2f}"),
     ("peer", "peer", "{}"),
     ("peer_per_second", "peer's", "{:,.0f}"),
+    ("peer_cpu_us_per_call", "its µs CPU", "{:.1f}"),
+    ("peer_client_cores", "client cores", "{:.2f}"),
     ("ratio_to_peer", "ratio", "{:.2f}"),
     ("growth", "growth", "{:.2f}"),
     ("kib_per_stream", "KiB/stream", "{:.1f}"),

@@ -1,8 +1,11 @@
 """What a read costs in a channel of a thousand messages and in one of a million."""
 
 from collections.abc import Callable
+from importlib import import_module
 from statistics import median
 from typing import Any
+
+import grpc
 
 from bench.figures import Figure, Runs, Skipped
 from bench.filling import fill_messages, settle
@@ -17,8 +20,6 @@ from bench.measuring import (
 )
 from bench.processes import load
 from bench.system import System, database, served
-from greenroom.chat.v1 import channel_service_pb2 as channel_pb
-from greenroom.chat.v1 import channel_service_pb2_grpc as channel_grpc
 
 SMALL, LARGE = 1_000, 1_000_000
 PAGES = 100
@@ -77,27 +78,31 @@ def list_growth(db: str, _options: Options) -> list[Figure]:
 
 def sync_growth(db: str, _options: Options) -> list[Figure]:
     """What was missed since a token: 50 messages, in a small and in a large channel."""
-    make: Any = getattr(channel_pb, "SyncChannelsRequest", None)
-    if make is None:
-        raise Skipped("this server has no SyncChannels")
-    import grpc
-
+    try:
+        messages: Any = import_module("greenroom.chat.v1.sync_service_pb2")
+        stubs: Any = import_module("greenroom.chat.v1.sync_service_pb2_grpc")
+    except ModuleNotFoundError:
+        raise Skipped("this server has no SyncChannels yet") from None
     with database(db) as url, served(db, url) as system, grpc.insecure_channel(system.target) as to:
         _filled(system)
-        stub: Any = channel_grpc.ChannelServiceStub(to)
+        stub = stubs.SyncServiceStub(to)
 
         def level(token: str) -> str:
             """The sync token of a client that has everything."""
-            request = make()
+            request = messages.SyncChannelsRequest()
             while True:
                 reply = stub.SyncChannels(request, metadata=[("authorization", f"Bearer {token}")])
                 request.sync_token = reply.next_sync_token
-                if not reply.more:
+                if not reply.has_more:
                     return str(reply.next_sync_token)
 
         tokens = [level(system.people[member][1]) for member in (1, 2)]
+        # The members of both channels miss the same number of messages.
         sends(system, system.target, 60, channel=system.channels[:2], calls=2 * CHANGES)
-        bodies = [[make(sync_token=token).SerializeToString().hex()] for token in tokens]
+        bodies = [
+            [messages.SyncChannelsRequest(sync_token=token).SerializeToString().hex()]
+            for token in tokens
+        ]
         return [_growth("sync_growth", system, SYNC_CHANNELS, bodies)]
 
 

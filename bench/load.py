@@ -1,14 +1,15 @@
 """Load programs, each a process of its own: they print one JSON object and end.
 
-``unary``: one encoded request again and again. ``send``: SendMessage with a new client id each
-time. ``watch``: open streams that count the events that arrive. ``drain``: streams that end by
-themselves, read to their end.
+``unary``: one encoded request again and again. ``send``: SendMessage with a new client id each time.
+``converse``: the same over streams of Connect. ``watch``: open streams that count the events that
+arrive. ``drain``: streams that end by themselves, read to their end.
 """
 
 import argparse
 import asyncio
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import uvloop
 
 from bench.raw import Connection, connect
 from bench.tally import Flood, Tally, eventually
-from bench.wire_format import count_events, send_requests
+from bench.wire_format import command_done, count_events, send_command, send_requests
 
 CONNECTIONS = 4
 
@@ -49,6 +50,42 @@ async def send(options: argparse.Namespace) -> dict[str, Any]:
     return await flood(options, send_requests(options.channel, options.text_bytes))
 
 
+async def converse(options: argparse.Namespace) -> dict[str, Any]:
+    """Sends over four streams of Connect, each with a client id of its own."""
+    run, text, sent = os.urandom(6).hex(), "x" * options.text_bytes, 0
+    connections: list[Connection] = []
+
+    def start(number: int) -> int:
+        nonlocal sent
+        sent += 1
+        channel = options.channel[sent % len(options.channel)]
+        connections[number].add(streams[number], send_command(sent, channel, f"{run}-{sent}", text))
+        return sent
+
+    flood: Flood[int] = Flood(options, start)
+
+    def on_message(number: int, raw: bytes) -> None:
+        if command_id := command_done(raw):
+            flood.ended(number, command_id)
+
+    for number in range(CONNECTIONS):
+        connections.append(
+            await connect(
+                options.target,
+                options.path,
+                options.token,
+                lambda _stream: None,
+                partial(on_message, number),
+            )
+        )
+    streams = [connection.open() for connection in connections]
+    starts = [number % CONNECTIONS for number in range(options.in_flight)]
+    figures = await flood.run(starts, [connection.ended for connection in connections])
+    for connection in connections:
+        connection.close()
+    return figures
+
+
 async def watch(options: argparse.Namespace) -> dict[str, Any]:
     """Counts the events that arrive on ``streams`` streams between two lines on standard input."""
     tally = Tally()
@@ -73,7 +110,9 @@ async def watch(options: argparse.Namespace) -> dict[str, Any]:
     await eventually(lambda: replies >= options.streams or ended > 0, 60)
     if ended or replies < options.streams:
         raise RuntimeError(f"{ended} streams ended, {replies} of {options.streams} are up")
+    caught_up = replies
     figures = await tally.between_lines(lambda: bool(ended))
+    figures["events_per_reply"] = figures["events"] / (replies - caught_up)
     for connection in connections:
         connection.close()
     return figures
@@ -108,10 +147,13 @@ async def drain(options: argparse.Namespace) -> dict[str, Any]:
     return {"events": messages, "seconds": elapsed, "per_second": messages / elapsed}
 
 
+PROGRAMS = {"unary": unary, "send": send, "converse": converse, "watch": watch, "drain": drain}
+
+
 def main() -> None:
     """Runs one program."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("program", choices=["unary", "send", "watch", "drain"])
+    parser.add_argument("program", choices=PROGRAMS)
     parser.add_argument("--target", required=True)
     parser.add_argument("--path", required=True)
     parser.add_argument("--token", default="")
@@ -124,8 +166,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--connections", type=int, default=4)
     options = parser.parse_args()
-    program = {"unary": unary, "send": send, "watch": watch, "drain": drain}[options.program]
-    print(json.dumps(uvloop.run(program(options))), flush=True)
+    print(json.dumps(uvloop.run(PROGRAMS[options.program](options))), flush=True)
 
 
 if __name__ == "__main__":

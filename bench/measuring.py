@@ -10,9 +10,10 @@ from bench.processes import Child, load, load_arguments
 from bench.system import System
 from greenroom.chat.v1 import event_service_pb2, message_service_pb2
 
+CONNECT = "/greenroom.chat.v1.EventService/Connect"
 LIST_MESSAGES = "/greenroom.chat.v1.MessageService/ListMessages"
 SEND_MESSAGE = "/greenroom.chat.v1.MessageService/SendMessage"
-SYNC_CHANNELS = "/greenroom.chat.v1.ChannelService/SyncChannels"
+SYNC_CHANNELS = "/greenroom.chat.v1.SyncService/SyncChannels"
 WATCH_EVENTS = "/greenroom.chat.v1.EventService/WatchEvents"
 TEXT_BYTES = 100
 """Of each message."""
@@ -75,6 +76,20 @@ def sends(system: System, target: str, seconds: float, **more: Any) -> dict[str,
     )
 
 
+def converses(system: System, target: str, seconds: float) -> dict[str, Any]:
+    """The same over four streams of Connect, where each result is looked at as it comes."""
+    return load(
+        "converse",
+        target=target,
+        path=CONNECT,
+        token=system.token,
+        seconds=seconds,
+        in_flight=IN_FLIGHT,
+        channel=system.channels,
+        text_bytes=TEXT_BYTES,
+    )
+
+
 def checked(system: System, path: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """A load run of which the server itself says that all calls were good."""
     counted = system.served(path)
@@ -118,6 +133,8 @@ def fan_out(
     cpu = server.cpu_seconds() - before
     return {
         "per_second": counted["per_second"],
+        "events_per_reply": counted["events_per_reply"],
+        "client_cores": counted["client_cores"] + sent["client_cores"],
         "p50_ms": sent["p50_ms"],
         "p99_ms": sent["p99_ms"],
         "cpu_us_per_call": cpu / max(1, counted["events"]) * 1e6,

@@ -1,6 +1,7 @@
 """Our figures beside those of the peers, turn by turn in the same run."""
 
 import uuid
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from bench.measuring import (
     Options,
     checked,
     come_up,
+    converses,
     fan_out,
     figure_of,
     page_request,
@@ -46,6 +48,8 @@ def _beside(run: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return {
         **run,
         "peer_per_second": other["per_second"],
+        "peer_cpu_us_per_call": other["cpu_us_per_call"],
+        "peer_client_cores": other["client_cores"],
         "ratio_to_peer": run["per_second"] / other["per_second"],
     }
 
@@ -59,7 +63,7 @@ def send_beside_express(system: System, target: str, options: Options) -> list[F
         post(calls=WARM_CALLS)
         sends(system, target, 60, calls=WARM_CALLS)
         for _ in range(options.runs):
-            other = post(seconds=options.seconds)
+            other = with_cpu(express.child, partial(post, seconds=options.seconds))
             run = with_cpu(system.child, lambda: sends(system, target, options.seconds))
             runs.append(_beside(run, other))
     return [figure_of("send_beside_express", system, target, runs, peer="express")]
@@ -80,13 +84,23 @@ def list_beside_express(system: System, target: str, options: Options) -> list[F
         get(calls=WARM_CALLS)
         sends(system, target, 60, calls=WARM_CALLS // 10)
         for _ in range(options.runs):
-            other = get(seconds=seconds)
+            other = with_cpu(express.child, partial(get, seconds=seconds))
             run = with_cpu(system.child, lambda: checked(system, LIST_MESSAGES, pages))
             runs.append(_beside(run, other))
     return [figure_of("list_beside_express", system, target, runs, peer="express")]
 
 
-def fanout_beside_socketio(system: System, target: str, options: Options) -> list[Figure]:
+def _fan_out(name: str, send: Callable[[System, str, float], dict[str, Any]]) -> Measure:
+    def measure(system: System, target: str, options: Options) -> list[Figure]:
+        runs = _fan_outs(system, target, options, partial(send, system, target))
+        return [figure_of(name, system, target, runs, peer="socket.io")]
+
+    return measure
+
+
+def _fan_outs(
+    system: System, target: str, options: Options, send: Callable[[float], dict[str, Any]]
+) -> Runs:
     """Deliveries of durable messages to 100 subscribers, each on a connection of its own."""
     channels = [str(uuid.uuid4()) for _ in system.channels]
     ours = watch_arguments(system, target, SUBSCRIBERS, SUBSCRIBERS)
@@ -111,14 +125,17 @@ def fanout_beside_socketio(system: System, target: str, options: Options) -> lis
                 )
             with running(ours) as subscribers:
                 come_up(subscribers)
-                send = partial(sends, system, target, options.seconds)
-                run = fan_out(system.child, subscribers, SUBSCRIBERS, send)
+                run = fan_out(
+                    system.child, subscribers, SUBSCRIBERS, partial(send, options.seconds)
+                )
             runs.append(_beside(run, other))
-    return [figure_of("fanout_beside_socketio", system, target, runs, peer="socket.io")]
+    return runs
 
 
 FIGURES: dict[str, Measure] = {
-    "fanout_beside_socketio": fanout_beside_socketio,
+    # Socket.IO's senders have a stream open, too; the second one says what unary sends make of it.
+    "fanout_beside_socketio": _fan_out("fanout_beside_socketio", converses),
+    "fanout_unary_beside_socketio": _fan_out("fanout_unary_beside_socketio", sends),
     "send_beside_express": send_beside_express,
     "list_beside_express": list_beside_express,
 }

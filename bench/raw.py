@@ -46,6 +46,10 @@ def _string(text: str) -> bytes:
     return head + bytes((rest,)) + text.encode()
 
 
+def _prefixed(message: bytes) -> bytes:
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
 class Connection(asyncio.Protocol):
     """One HTTP/2 connection. ``on_end(stream)`` tells of a finished call, ``on_message(payload)`` of
     each message of a reply."""
@@ -92,12 +96,28 @@ class Connection(asyncio.Protocol):
 
     def call(self, message: bytes) -> int:
         """Sends a request of one message; the number of its stream."""
+        stream, headers = self._headers()
+        assert self._transport is not None
+        self._transport.write(headers + _frame(_DATA, 1, stream, _prefixed(message)))
+        return stream
+
+    def open(self) -> int:
+        """Opens a call whose messages follow one by one; the number of its stream."""
+        stream, headers = self._headers()
+        assert self._transport is not None
+        self._transport.write(headers)
+        return stream
+
+    def add(self, stream: int, message: bytes) -> None:
+        """Sends the next message of an open call. Nobody looks at the window: whoever waits for answers
+        before sending more never comes near to its end."""
+        assert self._transport is not None
+        self._transport.write(_frame(_DATA, 0, stream, _prefixed(message)))
+
+    def _headers(self) -> tuple[int, bytes]:
         stream, self._next = self._next, self._next + 2
         block = self._first_block if stream == 1 else self._block
-        body = b"\0" + len(message).to_bytes(4, "big") + message
-        assert self._transport is not None
-        self._transport.write(_frame(_HEADERS, 4, stream, block) + _frame(_DATA, 1, stream, body))
-        return stream
+        return stream, _frame(_HEADERS, 4, stream, block)
 
     def data_received(self, data: bytes) -> None:
         """Takes what came apart into frames."""

@@ -52,7 +52,7 @@ class Flood(Generic[Key]):
         self, starts: Iterable[int], lost: Iterable["asyncio.Future[Any]"]
     ) -> dict[str, Any]:
         """Begins a call on each of the connections named; the figures when all have ended."""
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         self._end = began + self._seconds
         for connection in starts:
             if self._begun < self._calls:
@@ -73,6 +73,7 @@ class Flood(Generic[Key]):
             "per_second": len(latencies) / elapsed,
             "p50_ms": 1000 * latencies[len(latencies) // 2],
             "p99_ms": 1000 * latencies[int(len(latencies) * 0.99)],
+            "client_cores": (time.process_time() - cpu) / elapsed,
         }
 
     def _begin(self, connection: int) -> None:
@@ -105,7 +106,7 @@ class Tally:
         print("ready", flush=True)
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, sys.stdin.readline)
-        self.counted, self._first = 0, 0.0
+        self.counted, self._first, cpu = 0, 0.0, time.process_time()
         expected = int(await loop.run_in_executor(None, sys.stdin.readline))
         await eventually(lambda: self.counted >= expected or broken(), LATE_SECONDS)
         if broken() or self.counted != expected:
@@ -115,4 +116,5 @@ class Tally:
             "events": self.counted,
             "seconds": elapsed,
             "per_second": self.counted / elapsed,
+            "client_cores": (time.process_time() - cpu) / elapsed,
         }

@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
 
-from greenroom.chat.v1 import message_service_pb2
+from greenroom.chat.v1 import event_service_pb2, message_service_pb2
 
 
 def _event_counter() -> Any:
@@ -56,3 +56,21 @@ def send_requests(channels: list[str], text_bytes: int) -> Iterator[bytes]:
     for number in itertools.count():
         client_id = f"{run}-{number}".encode()
         yield heads[number % len(heads)] + b"\x12" + bytes([len(client_id)]) + client_id
+
+
+def send_command(command_id: int, channel: str, client_id: str, text: str) -> bytes:
+    """An encoded ConnectRequest that sends a message."""
+    return event_service_pb2.ConnectRequest(
+        command_id=command_id,
+        send=event_service_pb2.SendMessageCommand(
+            channel_id=channel, client_id=client_id, text=text
+        ),
+    ).SerializeToString()
+
+
+def command_done(raw: bytes) -> int:
+    """The number of the command whose result this is, 0 when it is none. A refusal is an error."""
+    reply = event_service_pb2.ConnectResponse.FromString(raw)
+    if reply.HasField("result") and reply.result.HasField("error"):
+        raise RuntimeError(str(reply.result.error))
+    return reply.result.command_id

@@ -10,7 +10,7 @@ function poolOf(url) {
   pg.types.setTypeParser(pg.types.builtins.INT8, Number);
   return new pg.Pool({
     connectionString: url,
-    max: Number(process.env.PEER_POOL ?? 16),
+    max: Number(process.env.PEER_POOL ?? 32),
     idleTimeoutMillis: 0,
   });
 }

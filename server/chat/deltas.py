@@ -105,7 +105,8 @@ class DeltaReader:
     def _rows(self, sql: str, ranges: Sequence[Range]) -> list[Row]:
         if not ranges:
             return []
-        return self._sql.rows(database.execute_sql(sql, self._sql.parameters(ranges)))
+        parameters = self._sql.parameters([tuple(one) for one in ranges])
+        return self._sql.rows(database.execute_sql(sql, parameters))
 
     def messages(self, _unit: Unit, ranges: Sequence[Range]) -> list[tuple[int, StoredMessage]]:
         """The messages with numbers in the ranges, in the order of both; first the range's place."""

@@ -1,6 +1,7 @@
 """What chat needs of modules it does not import."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple, Protocol, TypeVar
 
 from server.core.caller import Caller
@@ -14,6 +15,27 @@ class Directory(Protocol):
 
     def active_users(self, unit: Unit, user_ids: Iterable[str]) -> set[str]:
         """Those of the given users who exist and whose accounts are active."""
+
+    def last_online(self, unit: Unit, user_ids: Iterable[str]) -> Mapping[str, datetime]:
+        """When those of the users were last there whose accounts are active and who ever were."""
+
+    def note_last_online(self, unit: Unit, user_ids: Iterable[str], at: datetime) -> None:
+        """The users were there at a time; an earlier one than is known changes nothing."""
+
+
+class PresenceWishes(Protocol):
+    """Knows who does not want to be seen."""
+
+    def hides_presence(self, unit: Unit, user_ids: Iterable[str]) -> set[str]:
+        """Those of the users who look offline to everybody."""
+
+
+class NobodyHides:
+    """For servers without profiles: all can be seen."""
+
+    def hides_presence(self, unit: Unit, user_ids: Iterable[str]) -> set[str]:
+        """Nobody."""
+        return set()
 
 
 class Blocks(Protocol):

@@ -10,6 +10,7 @@ from server.chat.errors import TooManyChannels
 from server.chat.history import HistoryReader, Mark
 from server.chat.hub import Hub
 from server.chat.ports import Closing, StreamCall
+from server.chat.presence import Attending
 from server.chat.resume import ResumeTokens
 from server.chat.ring import REPLY_BYTES, Ring
 from server.chat.rules import STREAM_CHANNELS, Standing, Start, Wish, retry_delay, starts
@@ -47,6 +48,7 @@ class Streams:
     tokens: ResumeTokens
     encode: StreamEncoder
     heartbeat_seconds: float
+    attendance: Attending
 
     def open(self, call: StreamCall) -> "EventStream":
         """A stream that is not subscribed yet."""
@@ -74,6 +76,8 @@ class EventStream:
         self._finished = False
         self._ended = False
         self._follows = False
+        self._attending = False
+        """True while the user is counted as present for the sake of this stream."""
         self.subscribed = False
         self._caught_up = False
         self._beat_due = False
@@ -136,6 +140,8 @@ class EventStream:
         try:
             if wish is not None:
                 await self.subscribe(wish)
+            self._attending = True
+            self._shared.attendance.opened(self._user_id)
             self._set_beat()
             while not self._ended:
                 await subscriber.ready(events=self.subscribed)
@@ -158,9 +164,14 @@ class EventStream:
                         yield reply
         finally:
             closing.cancel()
-            if self._beat is not None:
-                self._beat.cancel()
-            self._shared.hub.unsubscribe(subscriber)
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
+        self._shared.hub.unsubscribe(self._subscriber)
+        if self._attending:
+            self._shared.attendance.closed(self._user_id)
 
     def _control(self) -> bytes | None:
         """The next control to write; ``None`` when there is none, or when the stream has to end."""

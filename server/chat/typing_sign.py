@@ -5,8 +5,11 @@ from collections.abc import Callable
 from server.chat.errors import ChannelNotFound
 from server.chat.events import TypingStarted
 from server.chat.history import HistoryReader
+from server.chat.models import Channel
 from server.chat.ports import StreamCall
+from server.chat.rules import Standing
 from server.core.clock import Clock
+from server.core.unit import Unit
 
 THROTTLE_SECONDS = 2.0
 REMEMBERED = 10_000
@@ -25,7 +28,7 @@ class TypingSigns:
         self._last: dict[tuple[str, str], float] = {}
 
     async def start(self, call: StreamCall, channel_id: str) -> None:
-        """The caller types. Raises ``ChannelNotFound``.
+        """The caller types. Raises ``ChannelNotFound``. Where nothing can be sent nothing is shown.
 
         A throttled sign costs no look into the database: the caller was a member two seconds ago.
         """
@@ -34,9 +37,8 @@ class TypingSigns:
         last = self._last.get(key)
         if last is not None and self._clock.monotonic() - last < THROTTLE_SECONDS:
             return
-        history = self._history
-        standing = await call.run(
-            lambda unit: history.standing(unit, user_id, channel_id), write=False
+        standing, is_open = await call.run(
+            lambda unit: self._look(unit, user_id, channel_id), write=False
         )
         if standing is None:
             raise ChannelNotFound
@@ -45,4 +47,10 @@ class TypingSigns:
         self._last[key] = self._clock.monotonic()
         if len(self._last) > REMEMBERED:
             del self._last[next(iter(self._last))]
-        self._announce(TypingStarted(channel_id, standing.epoch, user_id))
+        if is_open:
+            self._announce(TypingStarted(channel_id, standing.epoch, user_id))
+
+    def _look(self, unit: Unit, user_id: str, channel_id: str) -> tuple[Standing | None, bool]:
+        standing = self._history.standing(unit, user_id, channel_id)
+        writable = (Channel.id == channel_id) & Channel.archived_at.is_null() & ~Channel.blocked
+        return standing, standing is not None and Channel.select().where(writable).exists()

@@ -1,23 +1,35 @@
 """Puts the chat together."""
 
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import get_args
+from typing import Any, get_args
 
 from greenroom.chat.v1 import (
     channel_service_pb2,
     event_service_pb2,
     member_service_pb2,
     message_service_pb2,
+    presence_service_pb2,
     reaction_service_pb2,
     read_service_pb2,
+    sync_service_pb2,
 )
 from server.chat.convert import messages, streams
+from server.chat.convert.presence import presence_event
+from server.chat.deltas import DeltaReader
 from server.chat.doors import Doors
 from server.chat.history import HistoryReader
 from server.chat.hub import Hub
 from server.chat.lane import Lane
-from server.chat.ports import Blocks, Directory, EmptyShelf, MediaShelf, NoBlocks
+from server.chat.ports import (
+    Blocks,
+    Directory,
+    EmptyShelf,
+    MediaShelf,
+    NoBlocks,
+    NobodyHides,
+    PresenceWishes,
+)
+from server.chat.presence_keeper import PresenceKeeper
 from server.chat.relay import Committed, Relay
 from server.chat.resume import ResumeTokens
 from server.chat.sending import BatchWriter
@@ -25,12 +37,15 @@ from server.chat.servicers.channels import ChannelServicer
 from server.chat.servicers.events import EventServicer
 from server.chat.servicers.members import MemberServicer
 from server.chat.servicers.messages import MessageServicer, MessageTerms
+from server.chat.servicers.presence import PresenceServicer
 from server.chat.servicers.reactions import ReactionServicer
 from server.chat.servicers.reads import ReadServicer
-from server.chat.statements import statements_for
+from server.chat.servicers.sync import SyncServicer
+from server.chat.statements import Statements, statements_for
 from server.chat.stream import Streams
 from server.chat.typing_sign import TypingSigns
 from server.chat.usecases.people import People
+from server.chat.usecases.presence import PresenceDoors
 from server.core.fields import microseconds
 from server.core.ids import new_id
 from server.core.parts import Parts
@@ -47,15 +62,18 @@ class ChatModule:
     lane: Lane
     hub: Hub
     relay: Relay
+    presence: PresenceKeeper
 
     async def start(self) -> None:
         """Begins to write and to listen. On the loop that serves."""
         self.lane.start()
         self.relay.start()
+        self.presence.start()
 
     async def stop(self) -> None:
         """Writes what waits, then lets go. After the calls were drained."""
         await self.lane.stop()
+        await self.presence.stop()
         await self.relay.stop()
         await self.hub.close()
 
@@ -66,6 +84,7 @@ def build(
     directory: Directory,
     shelf: MediaShelf | None = None,
     blocks: Blocks | None = None,
+    wishes: PresenceWishes | None = None,
 ) -> ChatModule:
     """The chat on the parts of one server process."""
     database, clock = parts.database, parts.clock
@@ -80,57 +99,63 @@ def build(
     )
     hub = Hub(history)
     relay = Relay(hub, parts.bus, streams.FRAMES)
-    writer = BatchWriter(
-        statements,
-        encode=messages.message_to_bytes,
-        new_id=new_id,
-        now=lambda: microseconds(clock.now()),
-    )
-    lane = Lane(
-        dedicated=database.dedicated,
-        writer_lock=database.writer_lock,
-        write=writer.write,
-        deliver=relay.sent,
-    )
+    lane = _lane(parts, statements, relay)
     typing_signs = TypingSigns(history, clock, relay.typing)
     tokens = ResumeTokens(parts.keyring, lambda: int(clock.now().timestamp()))
+    presence_doors = PresenceDoors(directory, wishes or NobodyHides())
+    presence = PresenceKeeper(database, clock, hub, parts.bus, presence_doors, presence_event)
     event_streams = Streams(
         hub,
         history,
         tokens,
         streams.STREAM,
         parts.settings.stream_heartbeat_seconds,
+        presence,
     )
-    edit_window = timedelta(seconds=parts.settings.chat_edit_window_seconds)
-    terms = MessageTerms(database.kind, edit_window)
+    terms = MessageTerms(database.kind, parts.settings.chat_edit_window_seconds)
     for kind in get_args(Committed):
         parts.events.subscribe(kind, relay.from_unit)
     return ChatModule(
         services=[
-            Service(
-                channel_service_pb2.DESCRIPTOR.services_by_name["ChannelService"],
-                ChannelServicer(people, shelf, parts.pages, typing_signs),
+            _service(
+                channel_service_pb2, ChannelServicer(people, shelf, parts.pages, typing_signs)
             ),
-            Service(
-                member_service_pb2.DESCRIPTOR.services_by_name["MemberService"],
-                MemberServicer(people, parts.pages),
+            _service(member_service_pb2, MemberServicer(people, parts.pages)),
+            _service(
+                message_service_pb2, MessageServicer(lane, history, parts.pages, shelf, terms)
             ),
-            Service(
-                message_service_pb2.DESCRIPTOR.services_by_name["MessageService"],
-                MessageServicer(lane, history, parts.pages, shelf, terms),
-            ),
-            Service(
-                reaction_service_pb2.DESCRIPTOR.services_by_name["ReactionService"],
-                ReactionServicer(),
-            ),
-            Service(
-                event_service_pb2.DESCRIPTOR.services_by_name["EventService"],
-                EventServicer(event_streams, lane, typing_signs, shelf),
-            ),
-            Service(read_service_pb2.DESCRIPTOR.services_by_name["ReadService"], ReadServicer()),
+            _service(reaction_service_pb2, ReactionServicer()),
+            _service(event_service_pb2, EventServicer(event_streams, lane, typing_signs, shelf)),
+            _service(read_service_pb2, ReadServicer()),
+            _service(sync_service_pb2, SyncServicer(DeltaReader(statements), tokens)),
+            _service(presence_service_pb2, PresenceServicer(presence_doors)),
         ],
         doors=Doors(),
         lane=lane,
         hub=hub,
         relay=relay,
+        presence=presence,
     )
+
+
+def _lane(parts: Parts, statements: Statements, relay: Relay) -> Lane:
+    """The writer of all sends, who tells the relay of them."""
+    clock = parts.clock
+    writer = BatchWriter(
+        statements,
+        encode=messages.message_to_bytes,
+        new_id=new_id,
+        now=lambda: microseconds(clock.now()),
+    )
+    return Lane(
+        dedicated=parts.database.dedicated,
+        writer_lock=parts.database.writer_lock,
+        write=writer.write,
+        deliver=relay.sent,
+    )
+
+
+def _service(file: Any, servicer: object) -> Service:
+    """The one service of a proto file, with what serves it."""
+    (descriptor,) = file.DESCRIPTOR.services_by_name.values()
+    return Service(descriptor, servicer)

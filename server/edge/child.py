@@ -73,6 +73,11 @@ class Child:
         return self.program.name
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         """False once it has ended."""
         return self._process.returncode is None

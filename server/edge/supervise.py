@@ -209,7 +209,13 @@ class _Group:
         if all(self._children[server.name].is_running for server in servers):
             self._is_up = True
             beside = [store.place for store in plan.stores]
+            if plan.is_several:
+                beside.insert(0, f"processes  {self._processes(servers)}")
             print(welcome(self._settings, plan.servers, beside), flush=True)
+
+    def _processes(self, programs: Iterable[Program]) -> str:
+        names = (program.name for program in programs)
+        return ", ".join(f"{name} is {self._children[name].pid}" for name in names)
 
     def _configure(self, path: Path) -> None:
         path.touch(mode=0o600)
@@ -269,8 +275,9 @@ class _Group:
         elif name in self._serves:
             with suppress(TimeoutError):
                 await until(self._serves[name], STARTUP_SECONDS)
-                if self._children[name].is_running:
-                    self._say("", f"{name} serves again")
+                child = self._children[name]
+                if child.is_running:
+                    self._say("", f"{name} serves again, as process {child.pid}")
 
     async def _until_stopping(self, work: Coroutine[Any, Any, object]) -> None:
         """Waits for ``work`` or the first signal; ``_ChildEnded`` when a process ends before."""

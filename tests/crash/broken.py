@@ -91,6 +91,42 @@ def deaf() -> None:
     Hub.check_all = check  # type: ignore[method-assign]
 
 
+def silent() -> None:
+    """A server that goes says nothing to its streams."""
+    from server.wire.streams import StreamRegistry
+
+    async def drain(_self: Any, _seconds: float) -> bool:
+        return True
+
+    StreamRegistry.drain = drain  # type: ignore[method-assign]
+
+
+def hasty() -> None:
+    """A server that goes does not say so first, and takes no call from that moment on."""
+    from grpc_health.v1.health import aio as health
+
+    from server.wire.server import WireServer
+
+    async def graceful(_self: Any) -> None:
+        return
+
+    async def drain(self: Any, _seconds: float) -> None:
+        await self._server.stop(0)
+
+    health.HealthServicer.enter_graceful_shutdown = graceful
+    WireServer.drain = drain  # type: ignore[method-assign]
+
+
+def patient() -> None:
+    """Nobody looks for readers that stall."""
+    from server.wire.streams import StreamRegistry
+
+    def look(_self: Any) -> None:
+        return
+
+    StreamRegistry._look = look  # type: ignore[method-assign]
+
+
 def unsynced() -> None:
     """SQLite does not wait for the disk: a power cut would lose what was acknowledged."""
     from server.core import engine
@@ -113,6 +149,9 @@ FAULTS = {
     "doubles": doubles,
     "forgetful": forgetful,
     "deaf": deaf,
+    "silent": silent,
+    "hasty": hasty,
+    "patient": patient,
     "unsynced": unsynced,
 }
 

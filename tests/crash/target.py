@@ -3,10 +3,13 @@
 import asyncio
 import contextlib
 import os
+import re
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +25,7 @@ from server.core import schema
 from server.core.config import load_settings
 from server.edge.render import render_envoy
 from tests.support.databases import drop_database, fresh_database
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.own_postgres import OwnPostgres, restartable_postgres
 from tests.support.serve import UNLIMITED
 from tests.support.site import free_ports
 from tests.support.valkey import ValkeyServer, valkey_server
@@ -43,7 +46,7 @@ class Server:
         name: str = "server",
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        (self.port,) = free_ports(1)
+        self.port, self._metrics_port = free_ports(2)
         self.name = name
         self.mail_dir = folder / "mail"
         self.log = folder / f"{name}.log"
@@ -56,7 +59,7 @@ class Server:
             "STATE_DIR": str(folder),
             "DATABASE_URL": database_url,
             "GRPC_PORT": str(self.port),
-            "METRICS_PORT": "0",
+            "METRICS_PORT": str(self._metrics_port),
             "BCRYPT_COST": "4",
             "STREAM_HEARTBEAT_SECONDS": "1",
             **(settings or {}),
@@ -99,6 +102,24 @@ class Server:
             self._process.kill()
             self._process.wait()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float) -> int:
+        """Its exit status, once it has ended; ``TimeoutExpired`` when it does not."""
+        assert self._process is not None
+        return self._process.wait(seconds)
+
+    def open_streams(self) -> int:
+        """How many it counts itself."""
+        page = f"http://127.0.0.1:{self._metrics_port}/metrics"
+        with urllib.request.urlopen(page, timeout=5) as reply:
+            found = re.search(rb"^greenroom_rpc_open_streams (\S+)", reply.read(), re.MULTILINE)
+        assert found
+        return int(float(found[1]))
+
     def stored(self, channel_id: str) -> list[tuple[int, str]]:
         """Number and client id of a channel's messages, read from the database past the server."""
         with contextlib.closing(self._connected()) as connection:
@@ -131,7 +152,7 @@ class Target:
     servers: Sequence[Server]
     address: str
     """Where clients call: the server itself, or the Envoy before several."""
-    postgres: PostgresServer | None = None
+    postgres: OwnPostgres | None = None
     bus: ValkeyServer | None = None
 
     @property
@@ -160,7 +181,13 @@ class Target:
 
 @contextlib.contextmanager
 def target(
-    folder: Path, kind: str, servers: int = 1, fault: str = "", *, restarts_database: bool = False
+    folder: Path,
+    kind: str,
+    servers: int = 1,
+    fault: str = "",
+    *,
+    restarts_database: bool = False,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Target]:
     """One server, or several behind Envoy on a bus, with a fresh database; none is started yet.
 
@@ -169,17 +196,17 @@ def target(
     with contextlib.ExitStack() as stack:
         postgres = bus = None
         if restarts_database:
-            postgres = stack.enter_context(postgres_server())
+            postgres = stack.enter_context(restartable_postgres(folder / "database"))
             schema.migrate(postgres.url)
             url = postgres.url
         else:
             url = stack.enter_context(database(kind))
         if servers == 1:
-            server = Server(folder, url, fault)
+            server = Server(folder, url, fault, settings=settings)
             made = Target([server], server.address, postgres)
         else:
             bus = stack.enter_context(valkey_server())
-            settings = {"BUS_URL": bus.url, "PROCESSES": str(servers)}
+            settings = {**(settings or {}), "BUS_URL": bus.url, "PROCESSES": str(servers)}
             several = [
                 Server(folder, url, fault, name=f"server-{number + 1}", settings=settings)
                 for number in range(servers)

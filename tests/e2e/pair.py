@@ -71,7 +71,7 @@ class Pair:
         line = f"{name} serves again"
         before = self.site.output.count(line)
         yield
-        wait_until(lambda: self.site.output.count(line) > before, line, 40)
+        wait_until(lambda: self.site.output.count(line) > before, line, 60)
 
 
 @contextmanager
@@ -169,7 +169,7 @@ class Reader:
                 self.texts.append(event.message.text)
             assert not event.HasField("gap")
 
-    async def has(self, count: int, seconds: float = 20.0) -> None:
+    async def has(self, count: int, seconds: float = 40.0) -> None:
         """Waits until so many messages have come."""
         await eventually(lambda: len(self.texts) >= count or self._task.done(), seconds)
         if self._task.done():
@@ -186,7 +186,7 @@ async def reading(client: greenroom_client.Client, count: int = 1) -> AsyncItera
     """So many streams of one client that have caught up."""
     readers = [Reader(client) for _ in range(count)]
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             await asyncio.gather(*(reader.stream.live.wait() for reader in readers))
         yield readers
     finally:
@@ -194,7 +194,7 @@ async def reading(client: greenroom_client.Client, count: int = 1) -> AsyncItera
 
 
 async def eventually(
-    condition: Callable[[], object] | Callable[[], Awaitable[object]], seconds: float = 20.0
+    condition: Callable[[], object] | Callable[[], Awaitable[object]], seconds: float = 40.0
 ) -> float:
     """Waits until something is so; after how many seconds."""
     loop = asyncio.get_running_loop()

@@ -10,7 +10,8 @@ import pytest
 from grpc import aio
 
 from tests.e2e.pair import Stubs, calling, client_of, eventually, meet, reading, two_servers
-from tests.support.postgres import PostgresMissing, PostgresServer, postgres_server
+from tests.support.own_postgres import OwnPostgres, restartable_postgres
+from tests.support.postgres import PostgresMissing
 from tests.support.valkey import ValkeyServer, valkey
 
 __all__ = ["valkey"]
@@ -21,10 +22,10 @@ AT_ONCE_SECONDS = 1.0
 
 
 @pytest.fixture
-def postgres() -> Iterator[PostgresServer]:
+def postgres(tmp_path: Path) -> Iterator[OwnPostgres]:
     """A PostgreSQL of the test's own, that may be ended."""
     try:
-        with postgres_server() as server:
+        with restartable_postgres(tmp_path / "database") as server:
             yield server
     except PostgresMissing as reason:
         pytest.skip(str(reason))
@@ -73,7 +74,7 @@ async def talk_without(valkey: ValkeyServer, ann: Stubs, bob: Stubs, room: str) 
 
 
 async def test_without_the_database_calls_are_unavailable_and_work_again(
-    tmp_path: Path, postgres: PostgresServer
+    tmp_path: Path, postgres: OwnPostgres
 ) -> None:
     with two_servers(tmp_path, database_url=postgres.url) as pair:
         people = await meet(pair.site)
@@ -91,9 +92,7 @@ async def test_without_the_database_calls_are_unavailable_and_work_again(
         assert pair.site.stop() == 0, pair.site.output
 
 
-async def send_through_restarts(
-    postgres: PostgresServer, stubs: list[Stubs], room: str
-) -> list[str]:
+async def send_through_restarts(postgres: OwnPostgres, stubs: list[Stubs], room: str) -> list[str]:
     """What was acknowledged while PostgreSQL was ended in good order, and then broken off."""
     outcomes: Counter[str] = Counter()
     sent: list[str] = []

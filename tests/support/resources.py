@@ -15,9 +15,11 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from greenroom.auth.v1 import auth_service_pb2 as auth_pb
 from greenroom.auth.v1 import user_pb2
 from greenroom.chat.v1 import channel_pb2
+from greenroom.chat.v1 import channel_pb2 as channel_message_pb
 from greenroom.chat.v1 import channel_service_pb2 as channel_pb
 from greenroom.chat.v1 import message_service_pb2 as message_pb
 from server.auth.models import ApiKey, Identity, MfaFactor, Passkey, Registration
+from server.chat.wiring import ChatModule
 from server.core.ids import new_id, new_secret
 from server.core.unit import Unit
 from tests.rpc.auth.scenes import in_unit
@@ -71,6 +73,19 @@ async def _message(server: Greenroom, owner: Person) -> str:
     return reply.message.id
 
 
+async def _order(server: Greenroom, owner: Person) -> str:
+    """An order with a channel, as the module of orders opens it."""
+    [module] = [one for one in server.running._modules if isinstance(one, ChatModule)]
+    order_id = new_id()
+
+    def open_channel(unit: Unit) -> None:
+        channel_id = module.doors.open_order(unit, order_id, [owner.id])
+        module.doors.post_system(unit, channel_id, CANARY)
+
+    await in_unit(server, open_channel, write=True)
+    return order_id
+
+
 def _api_key(unit: Unit, owner: Person) -> dict[str, Any]:
     return {
         "user": owner.id,
@@ -122,6 +137,8 @@ RESOURCES: dict[str, Make] = {
     "user_id": _user,
     "user.id": _user,
     "channel_id": _channel,
+    "channel.id": _channel,
+    "order_id": _order,
     "message_id": _message,
     "message.id": _message,
     "api_key_id": _row(ApiKey, _api_key),
@@ -138,6 +155,12 @@ NO_RESOURCE = {
     "command_id": "the caller's own, within one stream",
     "otp_id": "a capability: whoever asked for a code may have it sent again and answer it",
     "sender_id": "a filter; test_search holds that it widens nothing",
+    "reply_to_id": "of the channel that is named beside it; test_threads holds that others look absent",
+    "mentioned_user_ids": "members of the channel; test_mentions holds that others look absent",
+    "attachment_media_ids": "the caller's own; test_attachments holds that others look absent",
+    "member_ids": "anybody may have a group with anybody; test_groups and test_blocks hold who may not",
+    "user_ids": "as member_ids; test_members holds who can be added",
+    "avatar_media_id": "test_groups holds that it is the caller's own",
     "actor_id": "a filter; test_audit_service holds that it widens nothing",
 }
 """Fields that are named like ids and yet stand for nothing that somebody owns."""
@@ -145,6 +168,7 @@ NO_RESOURCE = {
 TESTED_ELSEWHERE = {
     "greenroom.chat.v1.EventService.WatchEvents": "tests/rpc/chat/test_watch.py",
     "greenroom.chat.v1.EventService.Connect": "tests/rpc/chat/test_connect.py",
+    "greenroom.chat.v1.MemberService.RemoveMember": "tests/rpc/chat/test_members.py: two ids in one request",
 }
 
 FOR_EVERYBODY = {
@@ -160,6 +184,11 @@ REST_OF_REQUEST: dict[str, Callable[[Greenroom], dict[str, Any]]] = {
     "SearchMessages": lambda _server: {"query": CANARY},
     "AddReaction": lambda _server: {"emoji": "👍"},
     "RemoveReaction": lambda _server: {"emoji": "👍"},
+    "AddMember": lambda _server: {"user_ids": [new_id()]},
+    "UpdateChannel": lambda _server: {
+        "channel": channel_message_pb.Channel(title="renamed"),
+        "update_mask": FieldMask(paths=["title"]),
+    },
     "MarkRead": lambda _server: {"seq": 1},
     "UpdateUser": lambda _server: {
         "user": user_pb2.User(display_name="renamed"),

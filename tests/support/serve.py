@@ -44,8 +44,10 @@ from greenroom.chat.v1 import (
 from greenroom.chat.v1 import (
     message_service_pb2_grpc as message_grpc,
 )
+from greenroom.chat.v1 import presence_service_pb2_grpc as presence_grpc
 from greenroom.chat.v1 import reaction_service_pb2_grpc as reaction_grpc
 from greenroom.chat.v1 import read_service_pb2_grpc as read_grpc
+from greenroom.chat.v1 import sync_service_pb2_grpc as sync_grpc
 from server.auth.models import Session
 from server.auth.usecases.privileges import change_privilege
 from server.chat.ports import MediaShelf
@@ -160,6 +162,10 @@ class Greenroom:
             reaction_grpc.ReactionServiceStub(channel)  # type: ignore[assignment]
         )
         self.reads: read_grpc.ReadServiceAsyncStub = read_grpc.ReadServiceStub(channel)  # type: ignore[assignment]
+        self.sync: sync_grpc.SyncServiceAsyncStub = sync_grpc.SyncServiceStub(channel)  # type: ignore[assignment]
+        self.presence: presence_grpc.PresenceServiceAsyncStub = (
+            presence_grpc.PresenceServiceStub(channel)  # type: ignore[assignment]
+        )
         self.events: event_grpc.EventServiceAsyncStub = (
             event_grpc.EventServiceStub(channel)  # type: ignore[assignment]
         )

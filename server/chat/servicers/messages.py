@@ -22,7 +22,7 @@ class MessageTerms:
     """What the servicer is told of its server."""
 
     database_kind: str
-    edit_window: timedelta
+    edit_window_seconds: int
 
 
 class MessageServicer:
@@ -83,7 +83,7 @@ class MessageServicer:
             request.message.id,
             convert.changes_from_pb(request),
             etag=request.etag,
-            window=self._terms.edit_window,
+            window=timedelta(seconds=self._terms.edit_window_seconds),
         )
         return message_pb2.UpdateMessageResponse(message=convert.view_to_pb(view))
 

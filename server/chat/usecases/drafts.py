@@ -72,7 +72,11 @@ def _attachments(
     found = shelf.ready(unit, sender_id, media_ids)
     if any(media_id not in found for media_id in media_ids):
         raise MediaNotFound
-    return tuple(found[media_id] for media_id in media_ids)
+    # Plain tuples: as they are stored, and compared with what is.
+    return tuple(
+        (media.media_id, media.type, media.name, media.content_type, media.size)
+        for media in (found[media_id] for media_id in media_ids)
+    )
 
 
 def _type_of(asked: str | None, kinds: list[str]) -> str:

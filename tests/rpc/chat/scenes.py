@@ -88,9 +88,7 @@ class Room:
         finally:
             watch.close()
 
-    def at(
-        self, seq: int, epoch: int = 0, change: int | None = None
-    ) -> channel_pb2.ChannelCursor:
+    def at(self, seq: int, epoch: int = 0, change: int | None = None) -> channel_pb2.ChannelCursor:
         """A position in the channel."""
         return channel_pb2.ChannelCursor(
             channel_id=self.channel.id, epoch=epoch, seq=seq, change=change

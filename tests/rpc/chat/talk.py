@@ -1,7 +1,6 @@
 """What can be done with messages, for the tests of it: in a room's channel, by Ann unless said otherwise."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -214,4 +213,4 @@ def pass_time(room: Room, seconds: float) -> None:
     """Turns the server's clock on."""
     clock = room.server.clock
     assert isinstance(clock, ManualClock)
-    clock.advance(timedelta(seconds=seconds))
+    clock.advance(seconds)

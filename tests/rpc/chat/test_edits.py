@@ -29,7 +29,7 @@ from tests.support.statuses import reason_of
 
 FORBIDS = (StatusCode.PERMISSION_DENIED, "CHAT_ERROR_REASON_ROLE_FORBIDS")
 NOT_FOUND = (StatusCode.NOT_FOUND, "CHAT_ERROR_REASON_MESSAGE_NOT_FOUND")
-STALE = (StatusCode.ABORTED, "ETAG_MISMATCH")
+STALE = (StatusCode.ABORTED, "WIRE_ERROR_REASON_ETAG_MISMATCH")
 
 
 def precondition(reason: str) -> tuple[StatusCode, str]:
@@ -164,7 +164,7 @@ async def test_the_mask_names_what_can_be_changed(room: Room, paths: list[str]) 
     await refused(
         edit(room, message.id, "x", paths=paths),
         StatusCode.INVALID_ARGUMENT,
-        "INVALID_FIELD_MASK",
+        "WIRE_ERROR_REASON_INVALID_FIELD_MASK",
     )
 
 
@@ -251,5 +251,5 @@ async def test_of_two_edits_with_one_etag_one_wins(room: Room) -> None:
     won = [one for one in outcomes if not isinstance(one, BaseException) and one.change]
     lost = [reason_of(one) for one in outcomes if isinstance(one, BaseException)]  # type: ignore[arg-type]
     assert len(won) == 1
-    assert set(lost) == {"ETAG_MISMATCH"}
+    assert set(lost) == {"WIRE_ERROR_REASON_ETAG_MISMATCH"}
     assert (await get(room, message.id)).message == won[0]

@@ -11,7 +11,7 @@ from grpc import StatusCode, aio
 
 from greenroom.chat.v1 import channel_pb2
 from greenroom.chat.v1 import channel_service_pb2 as channels
-from server.auth.models import User
+from server.auth.models import AuditEvent, Role, User
 from server.chat.models import Channel, Member
 from server.chat.ports import Media
 from server.core.ids import new_id
@@ -290,6 +290,30 @@ async def test_other_staff_are_strangers(room: Room) -> None:
     foreign = Group(room.server, staff, room.bob, room.bob, room.bob, room.channel)
     await refused(foreign.archive(), *GONE)
     await room.send()
+
+
+async def test_staff_without_the_permission_are_strangers(room: Room) -> None:
+    await in_unit(
+        room.server,
+        lambda _unit: (
+            Role.update(permissions=["auth.users.read"]).where(Role.name == "admin").execute()
+        ),
+    )
+    staff = await member_of_staff(room.server, "admin", "Staff")
+    foreign = Group(room.server, staff, room.bob, room.bob, room.bob, room.channel)
+    await refused(foreign.archive(), *GONE)
+    await room.send()
+
+
+async def test_an_archiving_leaves_its_trace(group: Group) -> None:
+    await refused(group.archive(group.bob), *FORBIDDEN)
+    await group.archive()
+
+    def read(_unit: Unit) -> list[tuple[str, str]]:
+        rows = AuditEvent.select().where(AuditEvent.action == "channel.archive")
+        return [(row.actor_id, row.resource) for row in rows]
+
+    assert await in_unit(group.server, read) == [(group.ann.id, f"chatChannels/{group.id}")]
 
 
 async def test_a_member_mutes_for_themselves(group: Group) -> None:

@@ -31,7 +31,7 @@ from greenroom.chat.v1 import channel_pb2 as greenroom_dot_chat_dot_v1_dot_chann
 from greenroom.options.v1 import policy_pb2 as greenroom_dot_options_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'greenroom/chat/v1/channel_service.proto\x12\x11greenroom.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fgreenroom/chat/v1/channel.proto\x1a!greenroom/options/v1/policy.proto\"\xfd\x01\n\x14\x43reateChannelRequest\x12*\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\x12&\n\x05title\x18\x02 \x01(\tB\x10\xbaH\rr\x0b\x10\x01\x18\x64\x32\x05[^\\s]R\x05title\x12*\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x0b\x64\x65scription\x12\x33\n\x0f\x61vatar_media_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\ravatarMediaId\x12\x30\n\nmember_ids\x18\x05 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x64\x18\x01\"\x05r\x03\xb0\x01\x01R\tmemberIds\"M\n\x15\x43reateChannelResponse\x12\x34\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.ChannelR\x07\x63hannel\"<\n\x11GetChannelRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\"J\n\x12GetChannelResponse\x12\x34\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.ChannelR\x07\x63hannel\"\xc0\x01\n\x13ListChannelsRequest\x12&\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12<\n\x04type\x18\x03 \x01(\x0e\x32\x1e.greenroom.chat.v1.ChannelTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04type\x12\x1a\n\x08\x61rchived\x18\x04 \x01(\x08R\x08\x61rchived\"v\n\x14ListChannelsResponse\x12\x36\n\x08\x63hannels\x18\x01 \x03(\x0b\x32\x1a.greenroom.chat.v1.ChannelR\x08\x63hannels\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x99\x01\n\x14UpdateChannelRequest\x12<\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.ChannelB\x06\xbaH\x03\xc8\x01\x01R\x07\x63hannel\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"M\n\x15UpdateChannelResponse\x12\x34\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.ChannelR\x07\x63hannel\"?\n\x14\x44\x65leteChannelRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\"V\n\x15\x44\x65leteChannelResponse\x12=\n\x0c\x61rchive_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x61rchiveTime\"<\n\x17GetDirectChannelRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\"P\n\x18GetDirectChannelResponse\x12\x34\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.ChannelR\x07\x63hannel\"=\n\x16GetOrderChannelRequest\x12#\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x07orderId\"O\n\x17GetOrderChannelResponse\x12\x34\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.ChannelR\x07\x63hannel\"\x86\x01\n\x12MuteChannelRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12G\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x06\x08\xc0\x9d\xbd\x96\x01\x32\x00R\x08\x64uration\"P\n\x13MuteChannelResponse\x12\x39\n\nmute_until\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tmuteUntil\"U\n\x0fMarkReadRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12\x19\n\x03seq\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01R\x03seq\"6\n\x10MarkReadResponse\x12\"\n\rlast_read_seq\x18\x01 \x01(\x03R\x0blastReadSeq\"<\n\x11SendTypingRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\"\x14\n\x12SendTypingResponse2\xad\x0e\n\x0e\x43hannelService\x12\x8e\x01\n\rCreateChannel\x12\'.greenroom.chat.v1.CreateChannelRequest\x1a(.greenroom.chat.v1.CreateChannelResponse\"*\xa2\xbb\x18\x05\n\x01\x02\x30\x02\xaa\xbb\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x15\"\x10/v1/chatChannels:\x01*\x12\x8c\x01\n\nGetChannel\x12$.greenroom.chat.v1.GetChannelRequest\x1a%.greenroom.chat.v1.GetChannelResponse\"1\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x04\x30\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/chatChannels/{channel_id}\x12\x85\x01\n\x0cListChannels\x12&.greenroom.chat.v1.ListChannelsRequest\x1a\'.greenroom.chat.v1.ListChannelsResponse\"$\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x02\x30\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/chatChannels\x12\xf5\x01\n\rUpdateChannel\x12\'.greenroom.chat.v1.UpdateChannelRequest\x1a(.greenroom.chat.v1.UpdateChannelResponse\"\x90\x01\xa2\xbb\x18\x05\n\x01\x04\x30\x02\xaa\xbb\x18U\x08\x02\x12QThe fields get the values that were asked for; the etag keeps a late repeat away.\x82\xd3\xe4\x93\x02(2\x1d/v1/chatChannels/{channel.id}:\x07\x63hannel\x12\xd6\x01\n\rDeleteChannel\x12\'.greenroom.chat.v1.DeleteChannelRequest\x1a(.greenroom.chat.v1.DeleteChannelResponse\"r\xa2\xbb\x18\x08\n\x02\x03\x0c \x01\x30\x02\xaa\xbb\x18=\x08\x02\x12\x39\x41n archived channel stays archived, since the first time.\x82\xd3\xe4\x93\x02\x1f*\x1d/v1/chatChannels/{channel_id}\x12\xc3\x01\n\x10GetDirectChannel\x12*.greenroom.chat.v1.GetDirectChannelRequest\x1a+.greenroom.chat.v1.GetDirectChannelResponse\"V\xa2\xbb\x18\x05\n\x01\x02\x30\x02\xaa\xbb\x18\'\x08\x02\x12#Two people have one direct channel.\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/chatChannels:direct:\x01*\x12\x9b\x01\n\x0fGetOrderChannel\x12).greenroom.chat.v1.GetOrderChannelRequest\x1a*.greenroom.chat.v1.GetOrderChannelResponse\"1\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x04\x30\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/orders/{order_id}/channel\x12\xd2\x01\n\x0bMuteChannel\x12%.greenroom.chat.v1.MuteChannelRequest\x1a&.greenroom.chat.v1.MuteChannelResponse\"t\xa2\xbb\x18\x05\n\x01\x04\x30\x02\xaa\xbb\x18:\x08\x02\x12\x36The time that was asked for begins with the last call.\x82\xd3\xe4\x93\x02\'\"\"/v1/chatChannels/{channel_id}:mute:\x01*\x12\xb3\x01\n\x08MarkRead\x12\".greenroom.chat.v1.MarkReadRequest\x1a#.greenroom.chat.v1.MarkReadResponse\"^\xa2\xbb\x18\x05\n\x01\x04\x30\x02\xaa\xbb\x18 \x08\x02\x12\x1cThe mark only moves forward.\x82\xd3\xe4\x93\x02+\"&/v1/chatChannels/{channel_id}:markRead:\x01*\x12\xb2\x01\n\nSendTyping\x12$.greenroom.chat.v1.SendTypingRequest\x1a%.greenroom.chat.v1.SendTypingResponse\"W\xa2\xbb\x18\x05\n\x01\x04\x30\x06\xaa\xbb\x18\x1b\x08\x02\x12\x17Typing twice is typing.\x82\xd3\xe4\x93\x02)\"$/v1/chatChannels/{channel_id}:typing:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'greenroom/chat/v1/channel_service.proto\x12\x11greenroom.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fgreenroom/chat/v1/channel.proto\x1a!greenroom/options/v1/policy.proto\"\xfb\x01\n\x14\x43reateChannelRequest\x12*\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\x12$\n\x05title\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x18\x64\x32\x05[^\\s]R\x05title\x12*\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x0b\x64\x65scription\x12\x33\n\x0f\x61vatar_media_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\ravatarMediaId\x12\x30\n\nmember_ids\x18\x05 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x64\x18\x01\"\x05r\x03\xb0\x01\x01R\tmemberIds\"M\n\x15\x43reateChannelResponse\x12\x34\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.ChannelR\x07\x63hannel\"<\n\x11GetChannelRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\"J\n\x12GetChannelResponse\x12\x34\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.ChannelR\x07\x63hannel\"\xc0\x01\n\x13ListChannelsRequest\x12&\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12<\n\x04type\x18\x03 \x01(\x0e\x32\x1e.greenroom.chat.v1.ChannelTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04type\x12\x1a\n\x08\x61rchived\x18\x04 \x01(\x08R\x08\x61rchived\"v\n\x14ListChannelsResponse\x12\x36\n\x08\x63hannels\x18\x01 \x03(\x0b\x32\x1a.greenroom.chat.v1.ChannelR\x08\x63hannels\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x99\x01\n\x14UpdateChannelRequest\x12<\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.ChannelB\x06\xbaH\x03\xc8\x01\x01R\x07\x63hannel\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"M\n\x15UpdateChannelResponse\x12\x34\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.ChannelR\x07\x63hannel\"?\n\x14\x44\x65leteChannelRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\"V\n\x15\x44\x65leteChannelResponse\x12=\n\x0c\x61rchive_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x61rchiveTime\"<\n\x17GetDirectChannelRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\"P\n\x18GetDirectChannelResponse\x12\x34\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.ChannelR\x07\x63hannel\"=\n\x16GetOrderChannelRequest\x12#\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x07orderId\"O\n\x17GetOrderChannelResponse\x12\x34\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x1a.greenroom.chat.v1.ChannelR\x07\x63hannel\"\x86\x01\n\x12MuteChannelRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12G\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x06\x08\xc0\x9d\xbd\x96\x01\x32\x00R\x08\x64uration\"P\n\x13MuteChannelResponse\x12\x39\n\nmute_until\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tmuteUntil\"U\n\x0fMarkReadRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\x12\x19\n\x03seq\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01R\x03seq\"6\n\x10MarkReadResponse\x12\"\n\rlast_read_seq\x18\x01 \x01(\x03R\x0blastReadSeq\"<\n\x11SendTypingRequest\x12\'\n\nchannel_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tchannelId\"\x14\n\x12SendTypingResponse2\xad\x0e\n\x0e\x43hannelService\x12\x8e\x01\n\rCreateChannel\x12\'.greenroom.chat.v1.CreateChannelRequest\x1a(.greenroom.chat.v1.CreateChannelResponse\"*\xa2\xbb\x18\x05\n\x01\x02\x30\x02\xaa\xbb\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x15\"\x10/v1/chatChannels:\x01*\x12\x8c\x01\n\nGetChannel\x12$.greenroom.chat.v1.GetChannelRequest\x1a%.greenroom.chat.v1.GetChannelResponse\"1\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x04\x30\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/chatChannels/{channel_id}\x12\x85\x01\n\x0cListChannels\x12&.greenroom.chat.v1.ListChannelsRequest\x1a\'.greenroom.chat.v1.ListChannelsResponse\"$\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x02\x30\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/chatChannels\x12\xf5\x01\n\rUpdateChannel\x12\'.greenroom.chat.v1.UpdateChannelRequest\x1a(.greenroom.chat.v1.UpdateChannelResponse\"\x90\x01\xa2\xbb\x18\x05\n\x01\x04\x30\x02\xaa\xbb\x18U\x08\x02\x12QThe fields get the values that were asked for; the etag keeps a late repeat away.\x82\xd3\xe4\x93\x02(2\x1d/v1/chatChannels/{channel.id}:\x07\x63hannel\x12\xd6\x01\n\rDeleteChannel\x12\'.greenroom.chat.v1.DeleteChannelRequest\x1a(.greenroom.chat.v1.DeleteChannelResponse\"r\xa2\xbb\x18\x08\n\x02\x03\x0c \x01\x30\x02\xaa\xbb\x18=\x08\x02\x12\x39\x41n archived channel stays archived, since the first time.\x82\xd3\xe4\x93\x02\x1f*\x1d/v1/chatChannels/{channel_id}\x12\xc3\x01\n\x10GetDirectChannel\x12*.greenroom.chat.v1.GetDirectChannelRequest\x1a+.greenroom.chat.v1.GetDirectChannelResponse\"V\xa2\xbb\x18\x05\n\x01\x02\x30\x02\xaa\xbb\x18\'\x08\x02\x12#Two people have one direct channel.\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/chatChannels:direct:\x01*\x12\x9b\x01\n\x0fGetOrderChannel\x12).greenroom.chat.v1.GetOrderChannelRequest\x1a*.greenroom.chat.v1.GetOrderChannelResponse\"1\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x04\x30\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/orders/{order_id}/channel\x12\xd2\x01\n\x0bMuteChannel\x12%.greenroom.chat.v1.MuteChannelRequest\x1a&.greenroom.chat.v1.MuteChannelResponse\"t\xa2\xbb\x18\x05\n\x01\x04\x30\x02\xaa\xbb\x18:\x08\x02\x12\x36The time that was asked for begins with the last call.\x82\xd3\xe4\x93\x02\'\"\"/v1/chatChannels/{channel_id}:mute:\x01*\x12\xb3\x01\n\x08MarkRead\x12\".greenroom.chat.v1.MarkReadRequest\x1a#.greenroom.chat.v1.MarkReadResponse\"^\xa2\xbb\x18\x05\n\x01\x04\x30\x02\xaa\xbb\x18 \x08\x02\x12\x1cThe mark only moves forward.\x82\xd3\xe4\x93\x02+\"&/v1/chatChannels/{channel_id}:markRead:\x01*\x12\xb2\x01\n\nSendTyping\x12$.greenroom.chat.v1.SendTypingRequest\x1a%.greenroom.chat.v1.SendTypingResponse\"W\xa2\xbb\x18\x05\n\x01\x04\x30\x06\xaa\xbb\x18\x1b\x08\x02\x12\x17Typing twice is typing.\x82\xd3\xe4\x93\x02)\"$/v1/chatChannels/{channel_id}:typing:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,7 +41,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATECHANNELREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATECHANNELREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_CREATECHANNELREQUEST'].fields_by_name['title']._loaded_options = None
-  _globals['_CREATECHANNELREQUEST'].fields_by_name['title']._serialized_options = b'\272H\rr\013\020\001\030d2\005[^\\s]'
+  _globals['_CREATECHANNELREQUEST'].fields_by_name['title']._serialized_options = b'\272H\013r\t\030d2\005[^\\s]'
   _globals['_CREATECHANNELREQUEST'].fields_by_name['description']._loaded_options = None
   _globals['_CREATECHANNELREQUEST'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\350\007'
   _globals['_CREATECHANNELREQUEST'].fields_by_name['avatar_media_id']._loaded_options = None
@@ -97,45 +97,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHANNELSERVICE'].methods_by_name['SendTyping']._loaded_options = None
   _globals['_CHANNELSERVICE'].methods_by_name['SendTyping']._serialized_options = b'\242\273\030\005\n\001\0040\006\252\273\030\033\010\002\022\027Typing twice is typing.\202\323\344\223\002)\"$/v1/chatChannels/{channel_id}:typing:\001*'
   _globals['_CREATECHANNELREQUEST']._serialized_start=289
-  _globals['_CREATECHANNELREQUEST']._serialized_end=542
-  _globals['_CREATECHANNELRESPONSE']._serialized_start=544
-  _globals['_CREATECHANNELRESPONSE']._serialized_end=621
-  _globals['_GETCHANNELREQUEST']._serialized_start=623
-  _globals['_GETCHANNELREQUEST']._serialized_end=683
-  _globals['_GETCHANNELRESPONSE']._serialized_start=685
-  _globals['_GETCHANNELRESPONSE']._serialized_end=759
-  _globals['_LISTCHANNELSREQUEST']._serialized_start=762
-  _globals['_LISTCHANNELSREQUEST']._serialized_end=954
-  _globals['_LISTCHANNELSRESPONSE']._serialized_start=956
-  _globals['_LISTCHANNELSRESPONSE']._serialized_end=1074
-  _globals['_UPDATECHANNELREQUEST']._serialized_start=1077
-  _globals['_UPDATECHANNELREQUEST']._serialized_end=1230
-  _globals['_UPDATECHANNELRESPONSE']._serialized_start=1232
-  _globals['_UPDATECHANNELRESPONSE']._serialized_end=1309
-  _globals['_DELETECHANNELREQUEST']._serialized_start=1311
-  _globals['_DELETECHANNELREQUEST']._serialized_end=1374
-  _globals['_DELETECHANNELRESPONSE']._serialized_start=1376
-  _globals['_DELETECHANNELRESPONSE']._serialized_end=1462
-  _globals['_GETDIRECTCHANNELREQUEST']._serialized_start=1464
-  _globals['_GETDIRECTCHANNELREQUEST']._serialized_end=1524
-  _globals['_GETDIRECTCHANNELRESPONSE']._serialized_start=1526
-  _globals['_GETDIRECTCHANNELRESPONSE']._serialized_end=1606
-  _globals['_GETORDERCHANNELREQUEST']._serialized_start=1608
-  _globals['_GETORDERCHANNELREQUEST']._serialized_end=1669
-  _globals['_GETORDERCHANNELRESPONSE']._serialized_start=1671
-  _globals['_GETORDERCHANNELRESPONSE']._serialized_end=1750
-  _globals['_MUTECHANNELREQUEST']._serialized_start=1753
-  _globals['_MUTECHANNELREQUEST']._serialized_end=1887
-  _globals['_MUTECHANNELRESPONSE']._serialized_start=1889
-  _globals['_MUTECHANNELRESPONSE']._serialized_end=1969
-  _globals['_MARKREADREQUEST']._serialized_start=1971
-  _globals['_MARKREADREQUEST']._serialized_end=2056
-  _globals['_MARKREADRESPONSE']._serialized_start=2058
-  _globals['_MARKREADRESPONSE']._serialized_end=2112
-  _globals['_SENDTYPINGREQUEST']._serialized_start=2114
-  _globals['_SENDTYPINGREQUEST']._serialized_end=2174
-  _globals['_SENDTYPINGRESPONSE']._serialized_start=2176
-  _globals['_SENDTYPINGRESPONSE']._serialized_end=2196
-  _globals['_CHANNELSERVICE']._serialized_start=2199
-  _globals['_CHANNELSERVICE']._serialized_end=4036
+  _globals['_CREATECHANNELREQUEST']._serialized_end=540
+  _globals['_CREATECHANNELRESPONSE']._serialized_start=542
+  _globals['_CREATECHANNELRESPONSE']._serialized_end=619
+  _globals['_GETCHANNELREQUEST']._serialized_start=621
+  _globals['_GETCHANNELREQUEST']._serialized_end=681
+  _globals['_GETCHANNELRESPONSE']._serialized_start=683
+  _globals['_GETCHANNELRESPONSE']._serialized_end=757
+  _globals['_LISTCHANNELSREQUEST']._serialized_start=760
+  _globals['_LISTCHANNELSREQUEST']._serialized_end=952
+  _globals['_LISTCHANNELSRESPONSE']._serialized_start=954
+  _globals['_LISTCHANNELSRESPONSE']._serialized_end=1072
+  _globals['_UPDATECHANNELREQUEST']._serialized_start=1075
+  _globals['_UPDATECHANNELREQUEST']._serialized_end=1228
+  _globals['_UPDATECHANNELRESPONSE']._serialized_start=1230
+  _globals['_UPDATECHANNELRESPONSE']._serialized_end=1307
+  _globals['_DELETECHANNELREQUEST']._serialized_start=1309
+  _globals['_DELETECHANNELREQUEST']._serialized_end=1372
+  _globals['_DELETECHANNELRESPONSE']._serialized_start=1374
+  _globals['_DELETECHANNELRESPONSE']._serialized_end=1460
+  _globals['_GETDIRECTCHANNELREQUEST']._serialized_start=1462
+  _globals['_GETDIRECTCHANNELREQUEST']._serialized_end=1522
+  _globals['_GETDIRECTCHANNELRESPONSE']._serialized_start=1524
+  _globals['_GETDIRECTCHANNELRESPONSE']._serialized_end=1604
+  _globals['_GETORDERCHANNELREQUEST']._serialized_start=1606
+  _globals['_GETORDERCHANNELREQUEST']._serialized_end=1667
+  _globals['_GETORDERCHANNELRESPONSE']._serialized_start=1669
+  _globals['_GETORDERCHANNELRESPONSE']._serialized_end=1748
+  _globals['_MUTECHANNELREQUEST']._serialized_start=1751
+  _globals['_MUTECHANNELREQUEST']._serialized_end=1885
+  _globals['_MUTECHANNELRESPONSE']._serialized_start=1887
+  _globals['_MUTECHANNELRESPONSE']._serialized_end=1967
+  _globals['_MARKREADREQUEST']._serialized_start=1969
+  _globals['_MARKREADREQUEST']._serialized_end=2054
+  _globals['_MARKREADRESPONSE']._serialized_start=2056
+  _globals['_MARKREADRESPONSE']._serialized_end=2110
+  _globals['_SENDTYPINGREQUEST']._serialized_start=2112
+  _globals['_SENDTYPINGREQUEST']._serialized_end=2172
+  _globals['_SENDTYPINGRESPONSE']._serialized_start=2174
+  _globals['_SENDTYPINGRESPONSE']._serialized_end=2194
+  _globals['_CHANNELSERVICE']._serialized_start=2197
+  _globals['_CHANNELSERVICE']._serialized_end=4034
 # @@protoc_insertion_point(module_scope)
