@@ -2,7 +2,6 @@
 
 import json
 import resource
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -103,9 +102,7 @@ def idle(db: str, _options: Options) -> list[Figure]:
         before = system.child.resident_kib()
         with running(arguments) as idlers:
             come_up(idlers)
-            began = time.monotonic()
-            beside = steady(BEAT_SECONDS)
-            time.sleep(max(0.0, began + IDLE_SECONDS - time.monotonic()))
+            beside = steady(IDLE_SECONDS)
             grown = system.child.resident_kib() - before
             idlers.say()
             beats = json.loads(idlers.line())

@@ -85,8 +85,9 @@ async def pace(options: argparse.Namespace) -> dict[str, Any]:
             )
         )
     run, began, sent = os.urandom(6).hex(), clock(), 0
-    while (now := clock()) < began + options.seconds:
-        while began + sent / options.rate <= now:
+    calls = round(options.rate * options.seconds)
+    while sent < calls:
+        while sent < calls and began + sent / options.rate <= clock():
             start(sent, sent % CONNECTIONS)
             sent += 1
         await asyncio.sleep(TICK_SECONDS)
@@ -134,6 +135,8 @@ async def idle(options: argparse.Namespace) -> dict[str, Any]:
         now = time.monotonic()
         if number in last:
             late.append(max(0.0, now - last[number] - period))
+        else:
+            gate.release()
         last[number] = now
 
     def on_end(_stream: int) -> None:
@@ -141,21 +144,23 @@ async def idle(options: argparse.Namespace) -> dict[str, Any]:
         ended += 1
 
     async def open_stream(number: int) -> None:
-        async with gate:
-            connection = await connect(
-                options.target,
-                WATCH_EVENTS,
-                options.token[0],
-                on_end,
-                lambda _raw: on_message(number),
-            )
-            connection.call(watch_request())
-            opened.append(connection)
+        # So many at a time: who opens all at once is told to come again by a server that is busy.
+        await gate.acquire()
+        connection = await connect(
+            options.target,
+            WATCH_EVENTS,
+            options.token[0],
+            on_end,
+            lambda _raw: on_message(number),
+        )
+        connection.call(watch_request())
+        opened.append(connection)
 
     gate = asyncio.Semaphore(CONNECTS_AT_ONCE)
     opened: list[Connection] = []
-    await asyncio.gather(*map(open_stream, range(options.streams)))
+    opening = asyncio.gather(*map(open_stream, range(options.streams)))
     await up(options.streams, lambda: len(last), lambda: ended)
+    await opening
     await line()
     now = time.monotonic()
     # A beat that has not come yet is as late as it is by now.

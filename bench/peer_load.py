@@ -232,9 +232,13 @@ class Sweep:
         for client in self._tails:
             client.pause()
         while True:
-            for client, tail in self._tails.items():
-                self._tails[client] = self._take(client, tail)
+            self.look()
             await asyncio.sleep(SWEEP_SECONDS)
+
+    def look(self) -> None:
+        """Takes what has come on each of the sockets."""
+        for client, tail in self._tails.items():
+            self._tails[client] = self._take(client, tail)
 
     def _take(self, client: SocketIo, tail: bytes) -> bytes:
         try:

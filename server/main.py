@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -44,6 +45,10 @@ logger = logging.getLogger(__name__)
 NOTICE_SECONDS = 1.0
 """How long one of several servers still takes calls after it has said that it does not: Envoy asks for it
 every half second, and what arrived later would be cancelled."""
+QUIET_SECONDS = 0.5
+MOST_NOTICE_SECONDS = 5.0
+"""On a busy machine Envoy notices later: the server waits until it has had no call for half a second, but
+no longer than this."""
 
 
 class Module(Protocol):
@@ -76,10 +81,16 @@ class Running:
     _modules: list[Module]
     _log: CallLog
 
-    async def retire(self, seconds: float) -> None:
-        """Says NOT_SERVING and goes on serving for ``seconds``, until calls are sent elsewhere."""
+    async def retire(self, most: float) -> None:
+        """Says NOT_SERVING and goes on serving until calls are sent elsewhere, at most so many seconds."""
         await self.wire.health.enter_graceful_shutdown()
-        await asyncio.sleep(seconds)
+        clock = asyncio.get_running_loop().time
+        end = clock() + most
+        quiet = clock() + NOTICE_SECONDS
+        while clock() < min(end, quiet):
+            await asyncio.sleep(0.02)
+            if self.wire.budget.in_flight:
+                quiet = max(quiet, clock() + QUIET_SECONDS)
 
     async def stop(self, seconds: float | None = None) -> None:
         """Drains within ``seconds`` (the setting DRAIN_SECONDS when ``None``) and lets go of all."""
@@ -255,12 +266,10 @@ async def serve(settings: Settings) -> None:
     settle_memory()
     await _signalled()
     logger.info("draining, at most %.0f s", settings.drain_seconds)
-    seconds = settings.drain_seconds
+    end = time.monotonic() + settings.drain_seconds
     if settings.processes > 1:
-        notice = min(NOTICE_SECONDS, seconds / 2)
-        await running.retire(notice)
-        seconds -= notice
-    await running.stop(seconds)
+        await running.retire(min(MOST_NOTICE_SECONDS, settings.drain_seconds / 2))
+    await running.stop(max(0.0, end - time.monotonic()))
     metrics.shutdown()
     logger.info("stopped")
 

@@ -12,6 +12,9 @@ from server.chat.statements import POSTGRESQL_REST, SQLITE_REST, Row, Statements
 from server.core.db import database
 from server.core.unit import Unit
 
+MOST_NUMBERS = 1_000
+"""A range holds so many at most. PostgreSQL is told, lest it prepares for a whole history."""
+
 
 class Range(NamedTuple):
     """Numbers of a channel."""
@@ -46,9 +49,10 @@ _POSTGRESQL_RANGES = """
             WITH ORDINALITY AS r(channel_id, after, upto, number)
     )
 """
-# Change 0 is said to be left out so that the planner sees that the partial indexes will do.
+# That 0 is left out shows the planner that the partial indexes will do. It is said last: of two lower bounds
+# SQLite walks from the first one on.
 _IN_RANGE = (
-    "x.channel_id = k.channel_id AND x.change > 0 AND x.change > k.after AND x.change <= k.upto"
+    "x.channel_id = k.channel_id AND x.change > k.after AND x.change <= k.upto AND x.change > 0"
 )
 _WRITTEN = "x.channel_id = k.channel_id AND x.seq > k.after AND x.seq <= k.upto"
 
@@ -65,7 +69,7 @@ def _postgresql_messages(condition: str) -> str:
     return f"""
         {_POSTGRESQL_RANGES} SELECT k.place, m.* FROM k CROSS JOIN LATERAL (
             SELECT {_COLUMNS}, {POSTGRESQL_REST} FROM chat_messages AS x WHERE {condition}
-            LIMIT 1000000
+            LIMIT {MOST_NUMBERS}
         ) AS m
     """  # noqa: S608
 
@@ -82,11 +86,11 @@ _SQLITE_MEMBERS = f"""
 _POSTGRESQL_MEMBERS = f"""
     {_POSTGRESQL_RANGES}
     SELECT k.place, m.* FROM k CROSS JOIN LATERAL (
-        SELECT x.change, x.user_id, x.role FROM chat_members AS x WHERE {_IN_RANGE} LIMIT 1000000
+        SELECT x.change, x.user_id, x.role FROM chat_members AS x WHERE {_IN_RANGE} LIMIT {MOST_NUMBERS}
     ) AS m
     UNION ALL
     SELECT k.place, m.* FROM k CROSS JOIN LATERAL (
-        SELECT x.change, x.user_id, '' FROM chat_departures AS x WHERE {_IN_RANGE} LIMIT 1000000
+        SELECT x.change, x.user_id, '' FROM chat_departures AS x WHERE {_IN_RANGE} LIMIT {MOST_NUMBERS}
     ) AS m
 """  # noqa: S608
 

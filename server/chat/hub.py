@@ -12,7 +12,7 @@ Used on the loop's thread only. The database is the truth: the hub may miss any 
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Protocol
 
@@ -202,13 +202,13 @@ class Hub:
         *,
         rank: int = 0,
         seconds: float = math.inf,
-        not_for: str = "",
+        not_for: Collection[str] = (),
         only_for: str = "",
     ) -> None:
         """Something happened that is no part of the history; only its last value counts.
 
         A value of a lower ``rank`` than the last one came late and is dropped. It is not sent after
-        ``seconds``, nor to the user ``not_for``, and with ``only_for`` to that user alone.
+        ``seconds``, nor to the users ``not_for``, and with ``only_for`` to that user alone.
         """
         ring = self._rings.get(channel_id)
         if ring is None:

@@ -23,6 +23,8 @@ class Appearance(NamedTuple):
     """When they last were, in microseconds since 1970; ``None`` when never, and while they are online."""
     channels: list[tuple[str, int]]
     """Id and epoch of the channels in which that is shown."""
+    hidden_from: list[str]
+    """Members of them who are not to see it: they have blocked the user, or the user them."""
 
 
 class Attending(Protocol):

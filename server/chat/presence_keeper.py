@@ -202,15 +202,16 @@ class PresenceKeeper:
                 self._bus.publish(TOPIC, orjson.dumps((self._process_id, told)))
 
     def _show(self, appearance: Appearance) -> None:
-        user_id, online, last_online, channels = appearance
+        user_id, online, last_online, channels, hidden_from = appearance
         self._told[user_id] = online
         self._told.move_to_end(user_id)
         if len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
+        not_for = (user_id, *hidden_from)
         for channel_id, epoch in channels:
             if self._hub.watches(channel_id):
                 frame = self._encode(channel_id, epoch, user_id, online, last_online)
-                self._hub.note(channel_id, "presence", user_id, frame, not_for=user_id)
+                self._hub.note(channel_id, "presence", user_id, frame, not_for=not_for)
 
     def _on_bus(self, payload: bytes) -> None:
         origin, told = orjson.loads(payload)

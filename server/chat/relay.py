@@ -166,7 +166,7 @@ class Relay:
         if self._hub.watches(channel_id):
             frame = self._encode.typing(channel_id, epoch, user_id)
             self._hub.note(
-                channel_id, "typing", user_id, frame, seconds=TYPING_SECONDS, not_for=user_id
+                channel_id, "typing", user_id, frame, seconds=TYPING_SECONDS, not_for=(user_id,)
             )
 
     def _publish(self, kind: str, *values: Any) -> None:

@@ -1,6 +1,7 @@
 """The newest events of one channel, encoded once for everybody who watches it."""
 
 from bisect import bisect_right
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Note:
         frame: bytes,
         rank: int,
         expires: float,
-        not_for: str,
+        not_for: Collection[str],
         only_for: str,
         change: int,
     ) -> None:
@@ -41,7 +42,7 @@ class Note:
         self.expires = expires
         """Loop time after which it is not worth sending."""
         self.not_for = not_for
-        """The user who does not get it; empty when all do."""
+        """The users who do not get it."""
         self.only_for = only_for
         """The user who alone gets it; empty when all do."""
         self.change = change
@@ -183,7 +184,7 @@ class Ring:
         *,
         rank: int,
         expires: float,
-        not_for: str = "",
+        not_for: Collection[str] = (),
         only_for: str = "",
         change: int = 0,
     ) -> bool:
@@ -214,7 +215,7 @@ class Ring:
         for note in reversed(self.notes.values()):
             if note.version <= version:
                 break
-            if note.expires <= now or note.not_for == user_id or 0 < note.change <= change:
+            if note.expires <= now or user_id in note.not_for or 0 < note.change <= change:
                 continue
             if not note.only_for or note.only_for == user_id:
                 frames.append(note.frame)

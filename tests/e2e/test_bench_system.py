@@ -71,7 +71,7 @@ def test_a_fan_out_counts_every_delivery(system: System, send: Callable[..., Any
 
 
 def test_a_filled_channel_reads_like_any_other(system: System) -> None:
-    channel = system.channels[1]
+    (channel,) = fill_rooms(system, 1)
     fill_messages(system, channel, 120)
     settle(system)
     newest = page(system, 2, channel)
@@ -115,21 +115,21 @@ def test_everybody_in_a_room_hears_each_message_once(system: System) -> None:
 
 
 def test_idle_streams_count_their_heartbeats(system: System) -> None:
-    """The server beats every 20 s by default: what has not come is late by what it is."""
+    """A beat that has not come is late by as much as it is: here all are, as they were due before."""
     arguments = load_arguments(
         "idle",
         module=LIVE,
         target=system.target,
         token=system.people[2][1],
         streams=12,
-        seconds=0.001,
+        seconds=-1,
     )
     with running(arguments) as idlers:
         come_up(idlers)
         idlers.say()
         beats = json.loads(idlers.line())
     assert beats["beats"] >= 12
-    assert beats["p50_ms"] >= 0
+    assert beats["p50_ms"] > 1000
 
 
 def test_a_stranger_cannot_watch(system: System) -> None:

@@ -121,5 +121,6 @@ async def send_through_restarts(postgres: OwnPostgres, stubs: list[Stubs], room:
         assert await eventually(lambda seen=done_before: outcomes["OK"] > seen + 20) < 5
     done.set()
     await asyncio.gather(*tasks)
-    assert outcomes.keys() == {"OK", "UNAVAILABLE"}, outcomes
+    # On a busy machine calls wait so long for a connection that they are told so.
+    assert outcomes.keys() - {"RESOURCE_EXHAUSTED"} == {"OK", "UNAVAILABLE"}, outcomes
     return sent

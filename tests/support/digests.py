@@ -15,9 +15,11 @@ NOT_COUNTED = frozenset(
         "otp_tries",
         "contact_sends",
         "jobs",
+        "chat_presence",
     }
 )
-"""The traces that a refused call may leave: its audit row, and the counts of tries."""
+"""The traces that a refused call may leave: its audit row, and the counts of tries. And who has a live
+stream, which is written down a moment after it was opened."""
 
 VIRTUAL = frozenset({"chat_search"})
 """Tables of SQLite that have no rows of their own; those that hold theirs are counted."""

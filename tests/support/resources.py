@@ -190,6 +190,8 @@ REST_OF_REQUEST: dict[str, Callable[[Greenroom], dict[str, Any]]] = {
         "update_mask": FieldMask(paths=["title"]),
     },
     "MarkRead": lambda _server: {"seq": 1},
+    "MarkUnread": lambda _server: {"seq": 1},
+    "MarkDelivered": lambda _server: {"seq": 1},
     "UpdateUser": lambda _server: {
         "user": user_pb2.User(display_name="renamed"),
         "update_mask": FieldMask(paths=["display_name"]),

@@ -168,12 +168,14 @@ def appearances(unit: Unit, doors: PresenceDoors, changed: dict[str, bool]) -> l
     )
     for user_id, channel_id, epoch in cast("Any", rows):
         channels[user_id].append((channel_id, epoch))
+    hidden_from = _all_blocked(shown)
     return [
         Appearance(
             user_id,
             changed[user_id],
             microseconds(last[user_id]) if user_id in last else None,
             channels[user_id],
+            hidden_from.get(user_id, []),
         )
         for user_id in shown
     ]
@@ -212,6 +214,23 @@ def _blocked(user_id: str, asked: Collection[str]) -> set[str]:
         (Channel.type == DIRECT) & Channel.direct_key.in_(list(keys)) & Channel.blocked
     )
     return {keys[str(row.direct_key)] for row in rows}
+
+
+def _all_blocked(user_ids: Sequence[str]) -> dict[str, list[str]]:
+    """For each of the users those whose direct channel with them is closed to both."""
+    other = Member.alias("other")
+    pair = (other.channel_id == Member.channel_id) & (other.user_id != Member.user_id)
+    rows = (
+        Member.select(Member.user_id, other.user_id)
+        .join(Channel, on=(Channel.id == Member.channel_id))
+        .join_from(Member, other, on=pair)
+        .where(Member.user_id.in_(user_ids) & (Channel.type == DIRECT) & Channel.blocked)
+        .tuples()
+    )
+    found: dict[str, list[str]] = {}
+    for user_id, other_id in cast("Any", rows):
+        found.setdefault(user_id, []).append(other_id)
+    return found
 
 
 def _trusted(unit: Unit) -> Any:

@@ -26,8 +26,9 @@ _SEEN = """
 _MARKS = """
     LEFT JOIN chat_reads AS r ON r.channel_id = m.channel_id AND r.user_id = m.user_id
 """
+# One bound: of two SQLite would walk from the first one on, through the whole history.
 _UNREAD = f"""
-    x.channel_id = c.id AND x.seq > ({_SEEN}) AND x.seq > c.last_seq - {MOST_UNREAD}
+    x.channel_id = c.id AND x.seq > <greatest>({_SEEN}, c.last_seq - {MOST_UNREAD})
     AND x.sender_id <> m.user_id AND x.delete_time IS NULL
 """
 _SQLITE = f"""
@@ -37,7 +38,7 @@ _SQLITE = f"""
     CROSS JOIN chat_channels AS c ON c.id = m.channel_id
     {_MARKS} LEFT JOIN chat_messages AS x ON {_UNREAD}
     GROUP BY c.id
-"""  # noqa: S608 - put together of constants, like the next one
+""".replace("<greatest>", "max")  # noqa: S608 - put together of constants, like the next one
 _POSTGRESQL = f"""
     SELECT c.id, u.count, u.mentions
     FROM unnest(?::text[]) AS k(id)
@@ -48,7 +49,7 @@ _POSTGRESQL = f"""
             count(*) FILTER (WHERE strpos(x.mentions, m.user_id) > 0) AS mentions
         FROM chat_messages AS x WHERE {_UNREAD}
     ) AS u
-"""  # noqa: S608
+""".replace("<greatest>", "greatest")  # noqa: S608
 
 
 class Unread(NamedTuple):

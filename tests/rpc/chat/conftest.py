@@ -26,3 +26,11 @@ async def room(make_room: Callable[..., Any]) -> Room:
     """Two people on a server with the settings of most tests."""
     made: Room = await make_room()
     return made
+
+
+@pytest.fixture
+async def patient_room(make_room: Callable[..., Any]) -> Room:
+    """Two people on a server whose calls wait for their turn, however many come at once and however
+    busy the machine is."""
+    made: Room = await make_room(database_wait_seconds=60)
+    return made

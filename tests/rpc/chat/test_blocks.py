@@ -75,6 +75,20 @@ async def test_nobody_sends_where_one_has_blocked_the_other(room: Room) -> None:
     assert [event.channel.blocked for event in ann.of_kind("channel")] == [True, False]
 
 
+async def test_who_is_blocked_is_not_seen_to_type(room: Room) -> None:
+    clock: Any = room.server.clock
+    async with watching(room.server, room.bob) as bob:
+        await block(room.server, room.bob, room.ann)
+        await room.type(room.ann)
+        await block(room.server, room.bob, room.ann, blocked=False)
+        clock.advance(3)
+        await room.type(room.ann)
+        await bob.until(lambda watch: watch.of_kind("typing"))
+        await room.send()
+        await bob.messages(1)
+    assert len(bob.of_kind("typing")) == 1
+
+
 async def test_a_repeat_changes_nothing_and_nothing_is_bumped(room: Room) -> None:
     clock: Any = room.server.clock
     clock.advance(5)

@@ -188,8 +188,9 @@ async def test_a_late_retry_of_the_send_gets_the_tombstone(make_room: Callable[.
     assert (await room.list()).cursor.seq == 4
 
 
-async def test_edits_against_a_deletion(room: Room) -> None:
+async def test_edits_against_a_deletion(patient_room: Room) -> None:
     """Whatever comes first, the tombstone has nothing left of any text."""
+    room = patient_room
     for _ in range(10):
         message = await send(room, "text")
         outcomes = await asyncio.gather(
@@ -208,15 +209,17 @@ async def test_edits_against_a_deletion(room: Room) -> None:
     assert not await found(room, "text")
 
 
-async def test_deletions_side_by_side_are_one(room: Room) -> None:
+async def test_deletions_side_by_side_are_one(patient_room: Room) -> None:
+    room = patient_room
     message = await send(room)
     gone = await asyncio.gather(*(delete(room, message.id) for _ in range(8)))
     assert all(one == gone[0] for one in gone)
     assert (await room.list()).cursor.change == 1
 
 
-async def test_answers_to_what_is_being_deleted(room: Room) -> None:
+async def test_answers_to_what_is_being_deleted(patient_room: Room) -> None:
     """An answer is either there and counted, or refused; the numbers have no gap."""
+    room = patient_room
     for number in range(5):
         root = await send(room, f"root {number}")
         outcomes = await asyncio.gather(

@@ -229,7 +229,8 @@ async def test_a_late_retry_of_the_send_gets_the_edited_message(room: Room) -> N
         await refused(send(room, text, client_id=client_id), *invalid("CLIENT_ID_REUSED"))
 
 
-async def test_edits_side_by_side_leave_one_history(room: Room) -> None:
+async def test_edits_side_by_side_leave_one_history(patient_room: Room) -> None:
+    room = patient_room
     message = await send(room, "0")
     numbers = [str(number) for number in range(1, 13)]
     edits = await asyncio.gather(*(edit(room, message.id, number) for number in numbers))
@@ -241,7 +242,8 @@ async def test_edits_side_by_side_leave_one_history(room: Room) -> None:
     assert texts[-1] == "0"
 
 
-async def test_of_two_edits_with_one_etag_one_wins(room: Room) -> None:
+async def test_of_two_edits_with_one_etag_one_wins(patient_room: Room) -> None:
+    room = patient_room
     message = await send(room, "0")
     outcomes = await asyncio.gather(
         *(edit(room, message.id, str(number), etag="0") for number in range(8)),

@@ -8,6 +8,7 @@ import pytest
 from grpc import StatusCode, aio
 
 from greenroom.chat.v1 import channel_pb2
+from greenroom.chat.v1 import channel_service_pb2 as channels
 from greenroom.chat.v1 import member_service_pb2 as members
 from server.auth.models import User
 from server.chat.models import Channel, Departure, Member, ReadMark
@@ -256,6 +257,9 @@ async def test_who_is_banned_or_deleted_is_still_listed(group: Group) -> None:
 
 async def test_a_member_leaves_and_comes_again(group: Group) -> None:
     await group.send()
+    await group.server.channels.MarkRead(
+        channels.MarkReadRequest(channel_id=group.id, seq=1), metadata=group.bob.metadata
+    )
     await group.leave(group.bob)
     await refused(group.leave(group.bob), *GONE)
     await refused(group.get(group.bob), *GONE)

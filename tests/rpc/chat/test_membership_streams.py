@@ -4,18 +4,26 @@ import asyncio
 
 import pytest
 
+from server.chat import relay
 from server.chat.events import MemberJoined, MemberLeft
 from tests.rpc.chat.groups import (
     ADMIN,
     MEMBER,
     Group,
     group_on,
+    make_group,
     members_in,
     token_of,
     watching,
 )
 from tests.rpc.chat.scenes import chat_of
 from tests.support.serve import Greenroom
+
+
+@pytest.fixture(autouse=True)
+def unhealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What streams see here they see at once: nobody looks into the database again after a while."""
+    monkeypatch.setattr(relay, "CHECK_SECONDS", 3600.0)
 
 
 @pytest.fixture
@@ -53,8 +61,6 @@ async def test_who_is_removed_loses_it_at_once(group: Group) -> None:
 
 async def group_on_of(group: Group) -> Group:
     """Another group of Ann and Bob."""
-    from tests.rpc.chat.groups import make_group
-
     channel = await make_group(group.server, group.ann, group.bob)
     return Group(group.server, group.ann, group.bob, group.cid, group.eve, channel)
 
@@ -130,8 +136,8 @@ async def test_who_leaves_and_comes_again_gets_what_is_new(group: Group) -> None
 
 async def test_lost_news_of_memberships_heal(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process did it, and the bus lost the word."""
-    relay, hub = chat_of(group.server).relay, chat_of(group.server).hub
-    show = relay._committed
+    chat = chat_of(group.server)
+    show = chat.relay._committed
     lost: list[object] = []
 
     def losing(event: object) -> None:
@@ -140,11 +146,11 @@ async def test_lost_news_of_memberships_heal(group: Group, monkeypatch: pytest.M
         else:
             show(event)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(relay, "_committed", losing)
+    monkeypatch.setattr(chat.relay, "_committed", losing)
     async with watching(group.server, group.bob, group.eve) as [bob, eve]:
         await group.add(group.eve)
         await group.remove(group.bob)
-        await hub.check_all()
+        await chat.hub.check_all()
         await bob.until(lambda watch: watch.of_kind("ended"))
         await group.send("hello")
         assert await eve.messages(1) == [1]

@@ -17,7 +17,7 @@ from server.chat.presence import GRACE_SECONDS, SHOWN_MEMBERS
 from server.chat.usecases import presence as usecase
 from server.core.ids import new_id
 from server.core.unit import Unit
-from tests.rpc.chat.groups import make_group
+from tests.rpc.chat.groups import make_group, send
 from tests.rpc.chat.scenes import Room, Watch, chat_of, failure_of, in_unit
 from tests.rpc.chat.talk import pass_time, set_channel
 from tests.support.serve import Person
@@ -168,16 +168,24 @@ async def test_only_those_who_share_a_channel_are_told_of(room: Room) -> None:
 
 
 async def test_blocked_pairs_see_nothing_of_each_other(room: Room) -> None:
-    await make_group(room.server, room.ann, room.bob)
+    """Not in a group of both either, in which others see both."""
+    cid = await room.server.person("Cid")
+    group = await make_group(room.server, room.ann, room.bob, cid)
     await set_channel(room, blocked=True)
-    async with here(room, room.ann) as [watch]:
+
+    def bob_in(watch: Watch) -> list[event_pb2.ChatEvent]:
+        told = watch.of_kind("presence")
+        return [event for event in told if event.presence.user_id == room.bob.id]
+
+    async with here(room, room.ann, cid) as [watch, other]:
         async with here(room, room.bob):
             assert await look(room, room.ann, room.bob.id) == [(False, False)]
             assert await look(room, room.bob, room.ann.id) == [(False, False)]
-            await watch.until(lambda watch: watch.of_kind("presence"))
-        assert not [
-            event for event in watch.of_kind("presence") if event.channel_id == room.channel.id
-        ]
+            await other.until(bob_in)
+        await send(room.server, cid, group.id)
+        await watch.messages(1)
+        assert not bob_in(watch)
+        assert [event.channel_id for event in bob_in(other)] == [group.id]
 
 
 async def test_large_groups_are_not_told(room: Room) -> None:

@@ -243,6 +243,9 @@ async def test_somebody_in_hundreds_of_channels(room: Room) -> None:
         if not token:
             break
     assert seen == channel_ids[::-1]
+    # As many words as count, none of which is there: every one of them is looked for everywhere.
+    nothing = " ".join("abcdefghijklmnopqrstuvwxyz"[:16])
+    assert not (await search(room, nothing)).messages
 
 
 def _add(unit: Unit, channel_id: str, person: Person) -> None:
@@ -281,6 +284,29 @@ async def _seconds(room: Room) -> float:
         assert await found(room, "comm nee") == ["common needle"]
         times.append(time.perf_counter() - began)
     return sorted(times)[7]
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("".join(chr(0x20000 + number) for number in range(4000)), chr(0x20000 + 3999)),
+        ("\U0001f980" * 4000, "\U0001f980"),
+        ("\U00010400" * 4000, "\U00010428" * 200),
+        ("x" * 4000, "x" * 200),
+        ("\u202eمرحبا\u202c \u2067שלום\u2069", "שלום مرحبا"),
+        ("ﷺ" * 4000, "الله"),
+        ("e" + "\u0301" * 3999, "é"),
+        ("\u0001 \x7f\ufffe needle", "needle"),
+        ("%s %d {} $1 \\ ' \" ; -- needle", "needle %s d"),
+    ],
+    ids=["signs", "emoji", "case", "long", "rtl", "ligatures", "accents", "controls", "quotes"],
+)
+async def test_whatever_can_be_said_is_found(room: Room, text: str, query: str) -> None:
+    message = await send(room, text)
+    assert message.text == text
+    assert await found(room, query, by=room.bob) == [text]
+    await delete(room, message.id)
+    assert await found(room, query) == []
 
 
 async def test_the_words_of_a_message_are_made_once(room: Room) -> None:

@@ -137,6 +137,11 @@ async def test_a_client_that_syncs_now_and_then_has_what_the_lists_say(
         await device.sync()
         await device.compare()
         assert scene.sent
+        for group in scene.groups:
+            if group.id in device.kept:
+                await group.remove(scene.eve)
+        await device.sync()
+        await device.compare()
 
 
 async def test_streams_and_syncs_take_turns(others: Callable[[int], Awaitable[Others]]) -> None:

@@ -140,7 +140,8 @@ async def test_a_retry_by_somebody_who_left_gets_its_answer(room: Room) -> None:
     await refused(send(room, "no", client_id="x", reply_to_id=root.id), *NO_CHANNEL)
 
 
-async def test_retries_side_by_side_are_one_answer(room: Room) -> None:
+async def test_retries_side_by_side_are_one_answer(patient_room: Room) -> None:
+    room = patient_room
     root = await send(room, "root")
     sent = await asyncio.gather(
         *(send(room, "yes", client_id="x", reply_to_id=root.id) for _ in range(10))
@@ -149,7 +150,8 @@ async def test_retries_side_by_side_are_one_answer(room: Room) -> None:
     assert (await get(room, root.id)).message.reply_count == 1
 
 
-async def test_answers_side_by_side_are_all_counted(room: Room) -> None:
+async def test_answers_side_by_side_are_all_counted(patient_room: Room) -> None:
+    room = patient_room
     root = await send(room, "root")
     await asyncio.gather(*(send(room, str(number), reply_to_id=root.id) for number in range(40)))
     assert (await get(room, root.id)).message.reply_count == 40

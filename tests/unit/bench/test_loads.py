@@ -4,12 +4,13 @@ import argparse
 import asyncio
 import io
 import json
+import socket
 import sys
 from typing import Any
 
 import pytest
 
-from bench.peer_load import HttpConnection, SocketIo, http_requests
+from bench.peer_load import HttpConnection, SocketIo, Sweep, http_requests
 from bench.tally import Flood, Tally
 
 PAGE = b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 5\r\n\r\nab\r\n\r"
@@ -81,6 +82,44 @@ async def test_socket_io_packets_are_told_apart(size: int) -> None:
     assert client.joined.done()
     assert packets == [broadcast, broadcast, b"431[]"]
     assert [data[6:] for data in wire.written[1:]] == [b'40{"token": "token"}', b"3"]
+
+
+class Piped:
+    """A client whose bytes come out of a socket."""
+
+    def __init__(self) -> None:
+        self.far, self.near = socket.socketpair()
+        self.near.setblocking(False)
+        self.sent: list[bytes] = []
+
+    def fileno(self) -> int:
+        return self.near.fileno()
+
+    def pause(self) -> None:
+        pass
+
+    def send(self, packet: bytes) -> None:
+        self.sent.append(packet)
+
+
+@pytest.mark.parametrize("size", [1, 3, 11, 12, 13, 400, 10_000])
+async def test_a_sweep_counts_each_broadcast_once(size: int) -> None:
+    client, tally = Piped(), Tally()
+    sweep = Sweep([client], tally)  # type: ignore[list-item]
+    broadcast = frame(b'42["message",{"text":"' + b"x" * 300 + b'"}]')
+    sent = broadcast * 5 + frame(b"431[]") + broadcast + frame(b"2")
+    for at in range(0, len(sent), size):
+        client.far.send(sent[at : at + size])
+        sweep.look()
+        sweep.look()
+    assert tally.counted == 6
+    assert not sweep.broken
+    if size == 10_000:
+        assert client.sent == [b"3"]
+    client.far.close()
+    sweep.look()
+    assert sweep.broken
+    client.near.close()
 
 
 async def test_a_refused_socket_io_client_says_so() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from server.core import schema
 from server.core.text_search import WORD_LENGTH, WORDS, condition, folded, scope_of, words
 from tests.support.databases import drop_database, fresh_database
 
@@ -122,19 +123,21 @@ class _Finder:
             text.replace("\0", ""),
             folded(text.replace("\0", "")),
         )
+        wanted = words(query)
+        return [bool(wanted and self.finds(wanted, scope)) for scope in (SCOPE, OTHER)]
+
+    def finds(self, wanted: list[str], scope: str) -> list[tuple[object, ...]]:
+        """A row for each text of the scope that holds the words."""
         statement = (
             "SELECT 1 FROM chat_search WHERE chat_search MATCH ?"
             if self.kind == "sqlite"
             else "SELECT 1 FROM chat_messages WHERE search @@ ?::tsquery"
         )
-        wanted = words(query)
-        return [
-            bool(wanted and self.run(statement, condition(self.kind, [scope], wanted)))
-            for scope in (SCOPE, OTHER)
-        ]
+        return self.run(statement, condition(self.kind, [scope], wanted))
 
     def close(self) -> None:
         """Lets go of the connection."""
+        self.connection.commit()  # type: ignore[attr-defined]
         self.connection.close()  # type: ignore[attr-defined]
 
 
@@ -168,3 +171,24 @@ def test_both_databases_find_what_the_words_say(
 ) -> None:
     for wanted in (query, text[begin : begin + size], unicodedata.normalize("NFD", text)):
         assert find(text, wanted) == [expected(text, wanted), False], (text, wanted)
+
+
+def test_what_was_said_before_there_was_an_index_is_found(empty_database_url: str) -> None:
+    names = schema.migrate(empty_database_url)
+    while names.pop() != "0202_chat_whole":
+        schema.revert(empty_database_url)
+    schema.revert(empty_database_url)
+    kind = "sqlite" if empty_database_url.startswith("sqlite") else "postgresql"
+    texts = ["Hello, World!", "Straße", "plain words", "!?", ""]
+    with closing(_Finder(kind, empty_database_url)) as before:
+        for seq, text in enumerate(texts, 1):
+            before.run(
+                "INSERT INTO chat_messages (id, channel_id, seq, sender_id, client_id, type, text,"
+                " create_time, update_time) VALUES (?, ?, ?, 's', ?, 'TEXT', ?, 0, 0)",
+                *(f"m{seq}", SCOPE, seq, f"c{seq}", text),
+            )
+    schema.migrate(empty_database_url)
+    with closing(_Finder(kind, empty_database_url)) as after:
+        for query, count in {"world": 1, "strasse": 1, "w": 2, "x": 0}.items():
+            assert len(after.finds(words(query), SCOPE)) == count, query
+        assert len(after.run("SELECT id FROM chat_messages")) == len(texts)
