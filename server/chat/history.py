@@ -173,9 +173,12 @@ class HistoryReader:
         return await self._store.run(work, write=False)
 
     async def changes(self, channel_id: str, epoch: int, after: int, limit: int) -> list[Change]:
-        """As :meth:`changes_after`."""
+        """As :meth:`changes_after`, of one moment: between two looks at different tables a change could
+        be passed over."""
         return await self._store.run(
-            lambda unit: self.changes_after(unit, channel_id, epoch, after, limit), write=False
+            lambda unit: self.changes_after(unit, channel_id, epoch, after, limit),
+            write=False,
+            serializable=True,
         )
 
     async def recent_departures(self) -> list[tuple[str, str]]:

@@ -22,6 +22,14 @@ class Standing(NamedTuple):
     history_start_seq: int
     joined_seq: int
     last_change: int
+    member_change: int = 0
+    """The change that made the membership what it is; 0 when the channel began with it."""
+
+    @property
+    def joining(self) -> int:
+        """The last change before the one that tells of the membership itself: from there on a stream takes
+        the channel up that did not have it."""
+        return self.member_change - 1 if self.member_change else self.last_change
 
 
 class Cursor(NamedTuple):
@@ -105,6 +113,16 @@ def starts(wish: Wish, resumed: Resumed | None, standings: Iterable[Standing]) -
     return [_start(wish, resumed, standing) for standing in found.values()]
 
 
+def departed(resumed: Resumed, plan: Iterable[Start]) -> list[tuple[str, int]]:
+    """Channels, with their epochs, that a resumed stream had and of which its user is no member any more."""
+    present = {start.standing.channel_id for start in plan}
+    return [
+        (channel_id, cursor.epoch)
+        for channel_id, cursor in resumed.positions.items()
+        if channel_id not in present
+    ]
+
+
 def _start(wish: Wish, resumed: Resumed | None, standing: Standing) -> Start:
     cursor = wish.cursors.get(standing.channel_id)
     field = "cursors"
@@ -113,7 +131,7 @@ def _start(wish: Wish, resumed: Resumed | None, standing: Standing) -> Start:
         field = "resume_token"
         cursor = resumed_at
         if cursor is None and resumed.follows:
-            cursor = Cursor(standing.epoch, standing.joined_seq)
+            cursor = Cursor(standing.epoch, standing.joined_seq, standing.joining)
     elif cursor is not None and cursor.change is None and resumed_at is not None:
         # The cursor is newer, but says nothing of changes.
         cursor = cursor._replace(change=resumed_at.change)

@@ -37,8 +37,8 @@ class Statements:
 
     The rest takes single values:
 
-    - ``standings``: user_id, limit → (id, epoch, last_seq, history_start_seq, joined_seq, last_change)
-      by id.
+    - ``standings``: user_id, limit → (id, epoch, last_seq, history_start_seq, joined_seq, last_change, the
+      membership's change) by id.
     - ``standing``: channel_id, user_id → the same.
     - ``newest_before``: channel_id, seq, first seq → (id, seq, sender_id, client_id, text, create_time,
       rest); the rest is NULL for plain messages, else the values of ``message.Rest``.
@@ -82,7 +82,9 @@ class Statements:
         return cursor.fetchall()  # type: ignore[no-any-return]
 
 
-_STANDING_COLUMNS = "c.id, c.epoch, c.last_seq, c.history_start_seq, m.joined_seq, c.last_change"
+_STANDING_COLUMNS = (
+    "c.id, c.epoch, c.last_seq, c.history_start_seq, m.joined_seq, c.last_change, m.change"
+)
 _STANDING = f"""
     SELECT {_STANDING_COLUMNS}
     FROM chat_members AS m JOIN chat_channels AS c ON c.id = m.channel_id
@@ -131,7 +133,7 @@ _READS = {
     "recent_members": "SELECT channel_id, user_id FROM chat_members WHERE create_time >= ?",
     "recent_departures": "SELECT channel_id, user_id FROM chat_departures WHERE create_time >= ?",
 }
-_STANDING_NAMES = "id, epoch, last_seq, history_start_seq, joined_seq, last_change"
+_STANDING_NAMES = "id, epoch, last_seq, history_start_seq, joined_seq, last_change, change"
 _NAMES = {
     "standings": _STANDING_NAMES,
     "standing": _STANDING_NAMES,

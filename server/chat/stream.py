@@ -13,7 +13,7 @@ from server.chat.ports import Closing, StreamCall
 from server.chat.presence import Attending
 from server.chat.resume import ResumeTokens
 from server.chat.ring import REPLY_BYTES, Ring
-from server.chat.rules import STREAM_CHANNELS, Standing, Start, Wish, retry_delay, starts
+from server.chat.rules import STREAM_CHANNELS, Standing, Start, Wish, departed, retry_delay, starts
 from server.chat.subscriber import Position
 from server.core.unit import Unit
 
@@ -96,6 +96,8 @@ class EventStream:
         try:
             plan = starts(wish, resumed, await self._call.run(self._standings(wish), write=False))
             await self._attach(plan)
+            if resumed is not None and wish.follows:
+                self._subscriber.ended += departed(resumed, plan)
         except BaseException:
             shared.hub.unsubscribe(self._subscriber)
             raise
@@ -273,7 +275,7 @@ class EventStream:
         if len(watched) + len(new) > STREAM_CHANNELS:
             raise TooManyChannels(field="channel_ids", limit=STREAM_CHANNELS)
         await self._attach(
-            [Start(standing, standing.joined_seq, standing.last_change) for standing in new]
+            [Start(standing, standing.joined_seq, standing.joining) for standing in new]
         )
 
     async def _attach(self, plan: list[Start]) -> None:

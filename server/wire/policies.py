@@ -22,7 +22,9 @@ _READ = descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
 _SECRET_NAME = re.compile(
     r"(^|_)(password|passphrase|secret|token|code|otp|pin|api_key|private_key|credential)s?$"
 )
-_NOT_SECRET = re.compile(r"^((next_)?(page|sync)_token|resume_token|country_code|language_code|code)$")
+_NOT_SECRET = re.compile(
+    r"^((next_)?(page|sync)_token|resume_token|country_code|language_code|code)$"
+)
 """Sealed positions and well-known codes: names that look like secrets and are none."""
 
 

@@ -22,7 +22,12 @@ import { TokenService } from "./gen/greenroom/auth/v1/token_service_pb.js";
 import { UserService } from "./gen/greenroom/auth/v1/user_service_pb.js";
 import { ChannelService } from "./gen/greenroom/chat/v1/channel_service_pb.js";
 import { EventService } from "./gen/greenroom/chat/v1/event_service_pb.js";
+import { MemberService } from "./gen/greenroom/chat/v1/member_service_pb.js";
 import { MessageService } from "./gen/greenroom/chat/v1/message_service_pb.js";
+import { PresenceService } from "./gen/greenroom/chat/v1/presence_service_pb.js";
+import { ReactionService } from "./gen/greenroom/chat/v1/reaction_service_pb.js";
+import { ReadService } from "./gen/greenroom/chat/v1/read_service_pb.js";
+import { SyncService } from "./gen/greenroom/chat/v1/sync_service_pb.js";
 import type { Rhythm } from "./rhythm.js";
 import { realRhythm } from "./rhythm.js";
 import type { TokenStore } from "./tokens.js";
@@ -68,7 +73,12 @@ export class Client {
   readonly roles: Stub<typeof RoleService>;
   readonly registrations: Stub<typeof RegistrationService>;
   readonly channels: Stub<typeof ChannelService>;
+  readonly members: Stub<typeof MemberService>;
   readonly messages: Stub<typeof MessageService>;
+  readonly reactions: Stub<typeof ReactionService>;
+  readonly reads: Stub<typeof ReadService>;
+  readonly sync: Stub<typeof SyncService>;
+  readonly presence: Stub<typeof PresenceService>;
   readonly events: Stub<typeof EventService>;
   /** The tokens of the session. */
   readonly keeper: Keeper;
@@ -95,7 +105,12 @@ export class Client {
     this.roles = createClient(RoleService, transport);
     this.registrations = createClient(RegistrationService, transport);
     this.channels = createClient(ChannelService, transport);
+    this.members = createClient(MemberService, transport);
     this.messages = createClient(MessageService, transport);
+    this.reactions = createClient(ReactionService, transport);
+    this.reads = createClient(ReadService, transport);
+    this.sync = createClient(SyncService, transport);
+    this.presence = createClient(PresenceService, transport);
     this.events = createClient(EventService, transport);
     const refresh = async (refreshToken: string) =>
       tokensFromPb((await this.auth.refreshToken({ refreshToken })).tokens);

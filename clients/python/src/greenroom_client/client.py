@@ -38,7 +38,12 @@ from greenroom.chat.v1 import (
     channel_pb2,
     channel_service_pb2_grpc,
     event_service_pb2_grpc,
+    member_service_pb2_grpc,
     message_service_pb2_grpc,
+    presence_service_pb2_grpc,
+    reaction_service_pb2_grpc,
+    read_service_pb2_grpc,
+    sync_service_pb2_grpc,
 )
 from greenroom_client.calls import (
     ClientStreams,
@@ -86,7 +91,12 @@ class Client:
         self.roles = role_service_pb2_grpc.RoleServiceStub(channel)
         self.registrations = registration_service_pb2_grpc.RegistrationServiceStub(channel)
         self.channels = channel_service_pb2_grpc.ChannelServiceStub(channel)
+        self.members = member_service_pb2_grpc.MemberServiceStub(channel)
         self.messages = message_service_pb2_grpc.MessageServiceStub(channel)
+        self.reactions = reaction_service_pb2_grpc.ReactionServiceStub(channel)
+        self.reads = read_service_pb2_grpc.ReadServiceStub(channel)
+        self.sync = sync_service_pb2_grpc.SyncServiceStub(channel)
+        self.presence = presence_service_pb2_grpc.PresenceServiceStub(channel)
         self.events = event_service_pb2_grpc.EventServiceStub(channel)
         self.keeper = Keeper(store, self.auth.RefreshToken, now)
         """The tokens of the session."""
