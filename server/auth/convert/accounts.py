@@ -8,10 +8,12 @@ from server.auth.convert.times import optional_time_to_pb, time_to_pb
 from server.auth.rules import fold_phone
 from server.auth.usecases.registration import SignUp
 from server.auth.usecases.users import UserView
+from server.core.errors import FieldViolation, InvalidArgument
 
 
 def sign_up_from_pb(request: auth_service_pb2.SignUpRequest) -> SignUp:
     """Everything but the password; ``PhoneInvalid`` for a number that there is not."""
+    _check_contact(request)
     persona = user_pb2.Persona.Name(request.persona).removeprefix("PERSONA_").lower()
     return SignUp(
         email=request.email,
@@ -21,6 +23,17 @@ def sign_up_from_pb(request: auth_service_pb2.SignUpRequest) -> SignUp:
         language=request.language,
         info=request.info,
     )
+
+
+def _check_contact(request: auth_service_pb2.SignUpRequest) -> None:
+    """Refuses a sign-up with no contact, and one with two: only one of them would be proven. Checked
+    here, since a rule of the whole message could not say which field is at fault."""
+    if request.email and request.phone:
+        both = FieldViolation("phone", "must be empty where there is an address")
+        raise InvalidArgument(violations=[both])
+    if not request.email and not request.phone:
+        none = FieldViolation("email", "is needed where there is no number")
+        raise InvalidArgument(violations=[none])
 
 
 def user_to_pb(view: UserView) -> user_pb2.User:

@@ -33,6 +33,9 @@ ADMIN_ROLES = frozenset({"admin", "super_admin"})
 READ_AUDIT = "auth.audit.read"
 """The permission to read what others did."""
 
+REVOKE_SESSIONS = "auth.sessions.revoke"
+"""The permission to end the sessions of others."""
+
 
 REGISTRATION_LIFE = timedelta(days=7)
 """How long an unproven sign-up waits; a new token can be asked for meanwhile."""

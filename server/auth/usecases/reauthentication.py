@@ -37,7 +37,9 @@ from server.core.unit import Unit
 def begin_by_password(unit: Unit, device: Device, *, keyring: Keyring) -> Candidate | Refused:
     """Counts a try at the caller's password, together with the tries of LogIn. Refuses when the
     user has a second factor: somebody who only knows the password gains nothing by it."""
-    user = User.get_by_id(unit.caller.user_id)
+    user = User.get_or_none(User.id == unit.caller.user_id)
+    if user is None:
+        raise CredentialsInvalid
     if has_active_factor(user.id):
         return _refused(unit, "SECOND_FACTOR_REQUIRED", "password", SecondFactorRequired())
     subjects = subjects_of(unit, keyring, user, "", device.address)

@@ -188,11 +188,8 @@ def _settle(unit: Unit, registration: Registration) -> User:
     owner = locked(User.by_identifier(kind, contact)).get_or_none()
     if owner is not None and is_settled(owner, kind):
         raise VerificationTokenInvalid(field="token")
-    if owner is not None and kind == "phone" and owner.email_verified_at is not None:
-        release_phone(unit, owner)
-        owner = None
-    if owner is None:
-        owner = create_account(unit, registration)
+    if owner is None or (kind == "phone" and owner.email_verified_at is not None):
+        owner = _create_account_instead(unit, registration, owner)
     elif waits_for_its_person(owner):
         _take_up(unit, owner, registration)
     elif registration.user_id != owner.id:
@@ -208,6 +205,19 @@ def _settle(unit: Unit, registration: Registration) -> User:
     registration.save()
     unit.emit(UserChanged(owner.id))
     return owner
+
+
+def _create_account_instead(unit: Unit, registration: Registration, former: User | None) -> User:
+    """The account of a proven sign-up, whose number is taken off the account that has it unproven, if
+    there is one. ``VerificationTokenInvalid``, with nothing changed, where somebody took the contact
+    in this moment: who comes by a provider or is added by staff locks no sign-ups."""
+    try:
+        with unit.savepoint():
+            if former is not None:
+                release_phone(unit, former)
+            return create_account(unit, registration)
+    except peewee.IntegrityError:
+        raise VerificationTokenInvalid(field="token") from None
 
 
 def release_phone(unit: Unit, user: User) -> None:

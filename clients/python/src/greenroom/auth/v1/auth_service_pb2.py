@@ -31,7 +31,7 @@ from greenroom.auth.v1 import user_pb2 as greenroom_dot_auth_dot_v1_dot_user__pb
 from greenroom.options.v1 import policy_pb2 as greenroom_dot_options_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$greenroom/auth/v1/auth_service.proto\x12\x11greenroom.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fgreenroom/auth/v1/session.proto\x1a\x1fgreenroom/auth/v1/sign_in.proto\x1a\x1cgreenroom/auth/v1/user.proto\x1a!greenroom/options/v1/policy.proto\"\xb5\x03\n\rSignUpRequest\x12#\n\x05\x65mail\x18\x01 \x01(\tB\r\xbaH\nr\x05\x18\xfe\x01`\x01\xd8\x01\x01R\x05\x65mail\x12*\n\x08password\x18\x02 \x01(\tB\x0e\xbaH\x07r\x05\x10\x08(\x80\x08\xf0\xbb\x18\x01R\x08password\x12*\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x0b\x64isplayName\x12@\n\x07persona\x18\x04 \x01(\x0e\x32\x1a.greenroom.auth.v1.PersonaB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x07persona\x12#\n\x08language\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18#R\x08language\x12\x1c\n\x04info\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x04info\x12\x36\n\x05phone\x18\x07 \x01(\tB \xbaH\x1dr\x1b\x32\x19^(\\+[0-9 ().\\-/]{6,31})?$R\x05phone:j\xbaHg\x1a\x65\n\x0fsign_up.contact\x12(Either an address or a number is needed.\x1a((this.email == \'\') != (this.phone == \'\')\"\x97\x01\n\x0eSignUpResponse\x12\x14\n\x05\x65mail\x18\x01 \x01(\tR\x05\x65mail\x12\x14\n\x05phone\x18\x02 \x01(\tR\x05phone\x12\x15\n\x06otp_id\x18\x03 \x01(\tR\x05otpId\x12\x42\n\x0fotp_expire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rotpExpireTime\"f\n\x12VerifyEmailRequest\x12$\n\x05token\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01\x18\x80\x02\xf0\xbb\x18\x01R\x05token\x12*\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"+\n\x13VerifyEmailResponse\x12\x14\n\x05\x65mail\x18\x01 \x01(\tR\x05\x65mail\"@\n\x19ResendVerificationRequest\x12#\n\x05\x65mail\x18\x01 \x01(\tB\r\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01R\x05\x65mail\"\x1c\n\x1aResendVerificationResponse\"\xfb\x01\n\x0cLogInRequest\x12\"\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xfe\x01H\x00R\x05\x65mail\x12\x33\n\x05phone\x18\x02 \x01(\tB\x1b\xbaH\x18r\x16\x32\x14^\\+[1-9][0-9]{6,14}$H\x00R\x05phone\x12\'\n\x08username\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00R\x08username\x12*\n\x08password\x18\x04 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01(\x80\x08\xf0\xbb\x18\x01R\x08password\x12(\n\x0b\x64\x65vice_name\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\ndeviceNameB\x13\n\nidentifier\x12\x05\xbaH\x02\x08\x01\"\x9e\x01\n\rLogInResponse\x12:\n\tsigned_in\x18\x01 \x01(\x0b\x32\x1b.greenroom.auth.v1.SignedInH\x00R\x08signedIn\x12\x46\n\rmfa_challenge\x18\x02 \x01(\x0b\x32\x1f.greenroom.auth.v1.MfaChallengeH\x00R\x0cmfaChallengeB\t\n\x07outcome\"J\n\x13RefreshTokenRequest\x12\x33\n\rrefresh_token\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01\x18\x80\x04\xf0\xbb\x18\x01R\x0crefreshToken\"L\n\x14RefreshTokenResponse\x12\x34\n\x06tokens\x18\x01 \x01(\x0b\x32\x1c.greenroom.auth.v1.TokenPairR\x06tokens\"\x0f\n\rLogOutRequest\"\x10\n\x0eLogOutResponse\"\xf3\x01\n\x15ReauthenticateRequest\x12,\n\x08password\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01(\x80\x08\xf0\xbb\x18\x01H\x00R\x08password\x12\x34\n\ttotp_code\x18\x02 \x01(\tB\x15\xbaH\x0er\x0c\x32\n^[0-9]{6}$\xf0\xbb\x18\x01H\x00R\x08totpCode\x12\x30\n\x0b\x62\x61\x63kup_code\x18\x03 \x01(\tB\r\xbaH\x06r\x04\x10\n\x18 \xf0\xbb\x18\x01H\x00R\nbackupCode\x12\x34\n\x0cpasskey_json\x18\x04 \x01(\tB\x0f\xbaH\x08r\x06\x10\x02(\x80\x80\x01\xf0\xbb\x18\x01H\x00R\x0bpasskeyJsonB\x0e\n\x05proof\x12\x05\xbaH\x02\x08\x01\"h\n\x16ReauthenticateResponse\x12N\n\x15privileged_until_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x13privilegedUntilTime\"\x0e\n\x0cGetMeRequest\"<\n\rGetMeResponse\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x17.greenroom.auth.v1.UserR\x04user\"\x10\n\x0eGetJwksRequest\"D\n\x0fGetJwksResponse\x12\x31\n\x04keys\x18\x01 \x03(\x0b\x32\x1d.greenroom.auth.v1.JsonWebKeyR\x04keys\"t\n\nJsonWebKey\x12\x10\n\x03kty\x18\x01 \x01(\tR\x03kty\x12\x10\n\x03\x63rv\x18\x02 \x01(\tR\x03\x63rv\x12\x0c\n\x01x\x18\x03 \x01(\tR\x01x\x12\x10\n\x03kid\x18\x04 \x01(\tR\x03kid\x12\x10\n\x03use\x18\x05 \x01(\tR\x03use\x12\x10\n\x03\x61lg\x18\x06 \x01(\tR\x03\x61lg2\xe3\r\n\x0b\x41uthService\x12\xf9\x01\n\x06SignUp\x12 .greenroom.auth.v1.SignUpRequest\x1a!.greenroom.auth.v1.SignUpResponse\"\xa9\x01\xa2\xbb\x18\x07\n\x01\x01 \x01\x30\x03\xaa\xbb\x18T\x08\x02\x12PA second sign-up of a contact changes nothing: whichever is proven first counts.\x82\xd3\xe4\x93\x02@\"\x0f/v1/auth:signUp:\x01*Z\x11\"\x0c/auth/signup:\x01*Z\x17\"\x12/api/auth/register:\x01*\x12\xac\x01\n\x0bVerifyEmail\x12%.greenroom.auth.v1.VerifyEmailRequest\x1a&.greenroom.auth.v1.VerifyEmailResponse\"N\xa2\xbb\x18\x07\n\x01\x01 \x01\x30\x03\xaa\xbb\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x37\"\x15/v1/auth/email:verify:\x01*Z\x1b\"\x16/api/auth/verify-email:\x01*\x12\xd4\x01\n\x12ResendVerification\x12,.greenroom.auth.v1.ResendVerificationRequest\x1a-.greenroom.auth.v1.ResendVerificationResponse\"a\xa2\xbb\x18\x05\n\x01\x01\x30\x04\xaa\xbb\x18\x34\x08\x02\x12\x30Within a minute of the last mail nothing leaves.\x82\xd3\xe4\x93\x02\x1a\"\x15/v1/auth/email:resend:\x01*\x12\xfd\x01\n\x05LogIn\x12\x1f.greenroom.auth.v1.LogInRequest\x1a .greenroom.auth.v1.LogInResponse\"\xb0\x01\xa2\xbb\x18\x07\n\x01\x01 \x01\x30\x03\xaa\xbb\x18`\x08\x03\x12\\Each log-in opens a session of its own, and its reply carries secrets that are never stored.\x82\xd3\xe4\x93\x02;\"\x0e/v1/auth:logIn:\x01*Z\x10\"\x0b/auth/login:\x01*Z\x14\"\x0f/api/auth/login:\x01*\x12\xd2\x01\n\x0cRefreshToken\x12&.greenroom.auth.v1.RefreshTokenRequest\x1a\'.greenroom.auth.v1.RefreshTokenResponse\"q\xa2\xbb\x18\x05\n\x01\x01\x30\x02\xaa\xbb\x18\x43\x08\x02\x12?Within the grace window the same token gets the same successor.\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/auth/token:refresh:\x01*\x12\xb0\x01\n\x06LogOut\x12 .greenroom.auth.v1.LogOutRequest\x1a!.greenroom.auth.v1.LogOutResponse\"a\xa2\xbb\x18\x07\n\x01\x02 \x01\x30\x02\xaa\xbb\x18!\x08\x02\x12\x1d\x41n ended session stays ended.\x82\xd3\xe4\x93\x02+\"\x0f/v1/auth:logOut:\x01*Z\x15\"\x10/api/auth/logout:\x01*\x12\xce\x01\n\x0eReauthenticate\x12(.greenroom.auth.v1.ReauthenticateRequest\x1a).greenroom.auth.v1.ReauthenticateResponse\"g\xa2\xbb\x18\x07\n\x01\x02 \x01\x30\x03\xaa\xbb\x18\x36\x08\x03\x12\x32\x41 code is good for one call, and a try is counted.\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/auth:reauthenticate:\x01*\x12{\n\x05GetMe\x12\x1f.greenroom.auth.v1.GetMeRequest\x1a .greenroom.auth.v1.GetMeResponse\"/\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x02\x30\x01\x82\xd3\xe4\x93\x02\x1d\x12\x0b/v1/auth/meZ\x0e\x12\x0c/api/auth/me\x12|\n\x07GetJwks\x12!.greenroom.auth.v1.GetJwksRequest\x1a\".greenroom.auth.v1.GetJwksResponse\"*\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x01\x30\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.jsonb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$greenroom/auth/v1/auth_service.proto\x12\x11greenroom.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fgreenroom/auth/v1/session.proto\x1a\x1fgreenroom/auth/v1/sign_in.proto\x1a\x1cgreenroom/auth/v1/user.proto\x1a!greenroom/options/v1/policy.proto\"\xc9\x02\n\rSignUpRequest\x12#\n\x05\x65mail\x18\x01 \x01(\tB\r\xbaH\nr\x05\x18\xfe\x01`\x01\xd8\x01\x01R\x05\x65mail\x12*\n\x08password\x18\x02 \x01(\tB\x0e\xbaH\x07r\x05\x10\x08(\x80\x08\xf0\xbb\x18\x01R\x08password\x12*\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x0b\x64isplayName\x12@\n\x07persona\x18\x04 \x01(\x0e\x32\x1a.greenroom.auth.v1.PersonaB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x07persona\x12#\n\x08language\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18#R\x08language\x12\x1c\n\x04info\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x04info\x12\x36\n\x05phone\x18\x07 \x01(\tB \xbaH\x1dr\x1b\x32\x19^(\\+[0-9 ().\\-/]{6,31})?$R\x05phone\"\x97\x01\n\x0eSignUpResponse\x12\x14\n\x05\x65mail\x18\x01 \x01(\tR\x05\x65mail\x12\x14\n\x05phone\x18\x02 \x01(\tR\x05phone\x12\x15\n\x06otp_id\x18\x03 \x01(\tR\x05otpId\x12\x42\n\x0fotp_expire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rotpExpireTime\"f\n\x12VerifyEmailRequest\x12$\n\x05token\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01\x18\x80\x02\xf0\xbb\x18\x01R\x05token\x12*\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"+\n\x13VerifyEmailResponse\x12\x14\n\x05\x65mail\x18\x01 \x01(\tR\x05\x65mail\"@\n\x19ResendVerificationRequest\x12#\n\x05\x65mail\x18\x01 \x01(\tB\r\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01R\x05\x65mail\"\x1c\n\x1aResendVerificationResponse\"\xfb\x01\n\x0cLogInRequest\x12\"\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xfe\x01H\x00R\x05\x65mail\x12\x33\n\x05phone\x18\x02 \x01(\tB\x1b\xbaH\x18r\x16\x32\x14^\\+[1-9][0-9]{6,14}$H\x00R\x05phone\x12\'\n\x08username\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00R\x08username\x12*\n\x08password\x18\x04 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01(\x80\x08\xf0\xbb\x18\x01R\x08password\x12(\n\x0b\x64\x65vice_name\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\ndeviceNameB\x13\n\nidentifier\x12\x05\xbaH\x02\x08\x01\"\x9e\x01\n\rLogInResponse\x12:\n\tsigned_in\x18\x01 \x01(\x0b\x32\x1b.greenroom.auth.v1.SignedInH\x00R\x08signedIn\x12\x46\n\rmfa_challenge\x18\x02 \x01(\x0b\x32\x1f.greenroom.auth.v1.MfaChallengeH\x00R\x0cmfaChallengeB\t\n\x07outcome\"J\n\x13RefreshTokenRequest\x12\x33\n\rrefresh_token\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01\x18\x80\x04\xf0\xbb\x18\x01R\x0crefreshToken\"L\n\x14RefreshTokenResponse\x12\x34\n\x06tokens\x18\x01 \x01(\x0b\x32\x1c.greenroom.auth.v1.TokenPairR\x06tokens\"\x0f\n\rLogOutRequest\"\x10\n\x0eLogOutResponse\"\xf3\x01\n\x15ReauthenticateRequest\x12,\n\x08password\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01(\x80\x08\xf0\xbb\x18\x01H\x00R\x08password\x12\x34\n\ttotp_code\x18\x02 \x01(\tB\x15\xbaH\x0er\x0c\x32\n^[0-9]{6}$\xf0\xbb\x18\x01H\x00R\x08totpCode\x12\x30\n\x0b\x62\x61\x63kup_code\x18\x03 \x01(\tB\r\xbaH\x06r\x04\x10\n\x18 \xf0\xbb\x18\x01H\x00R\nbackupCode\x12\x34\n\x0cpasskey_json\x18\x04 \x01(\tB\x0f\xbaH\x08r\x06\x10\x02(\x80\x80\x01\xf0\xbb\x18\x01H\x00R\x0bpasskeyJsonB\x0e\n\x05proof\x12\x05\xbaH\x02\x08\x01\"h\n\x16ReauthenticateResponse\x12N\n\x15privileged_until_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x13privilegedUntilTime\"\x0e\n\x0cGetMeRequest\"<\n\rGetMeResponse\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x17.greenroom.auth.v1.UserR\x04user\"\x10\n\x0eGetJwksRequest\"D\n\x0fGetJwksResponse\x12\x31\n\x04keys\x18\x01 \x03(\x0b\x32\x1d.greenroom.auth.v1.JsonWebKeyR\x04keys\"t\n\nJsonWebKey\x12\x10\n\x03kty\x18\x01 \x01(\tR\x03kty\x12\x10\n\x03\x63rv\x18\x02 \x01(\tR\x03\x63rv\x12\x0c\n\x01x\x18\x03 \x01(\tR\x01x\x12\x10\n\x03kid\x18\x04 \x01(\tR\x03kid\x12\x10\n\x03use\x18\x05 \x01(\tR\x03use\x12\x10\n\x03\x61lg\x18\x06 \x01(\tR\x03\x61lg2\xe3\r\n\x0b\x41uthService\x12\xf9\x01\n\x06SignUp\x12 .greenroom.auth.v1.SignUpRequest\x1a!.greenroom.auth.v1.SignUpResponse\"\xa9\x01\xa2\xbb\x18\x07\n\x01\x01 \x01\x30\x03\xaa\xbb\x18T\x08\x02\x12PA second sign-up of a contact changes nothing: whichever is proven first counts.\x82\xd3\xe4\x93\x02@\"\x0f/v1/auth:signUp:\x01*Z\x11\"\x0c/auth/signup:\x01*Z\x17\"\x12/api/auth/register:\x01*\x12\xac\x01\n\x0bVerifyEmail\x12%.greenroom.auth.v1.VerifyEmailRequest\x1a&.greenroom.auth.v1.VerifyEmailResponse\"N\xa2\xbb\x18\x07\n\x01\x01 \x01\x30\x03\xaa\xbb\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x37\"\x15/v1/auth/email:verify:\x01*Z\x1b\"\x16/api/auth/verify-email:\x01*\x12\xd4\x01\n\x12ResendVerification\x12,.greenroom.auth.v1.ResendVerificationRequest\x1a-.greenroom.auth.v1.ResendVerificationResponse\"a\xa2\xbb\x18\x05\n\x01\x01\x30\x04\xaa\xbb\x18\x34\x08\x02\x12\x30Within a minute of the last mail nothing leaves.\x82\xd3\xe4\x93\x02\x1a\"\x15/v1/auth/email:resend:\x01*\x12\xfd\x01\n\x05LogIn\x12\x1f.greenroom.auth.v1.LogInRequest\x1a .greenroom.auth.v1.LogInResponse\"\xb0\x01\xa2\xbb\x18\x07\n\x01\x01 \x01\x30\x03\xaa\xbb\x18`\x08\x03\x12\\Each log-in opens a session of its own, and its reply carries secrets that are never stored.\x82\xd3\xe4\x93\x02;\"\x0e/v1/auth:logIn:\x01*Z\x10\"\x0b/auth/login:\x01*Z\x14\"\x0f/api/auth/login:\x01*\x12\xd2\x01\n\x0cRefreshToken\x12&.greenroom.auth.v1.RefreshTokenRequest\x1a\'.greenroom.auth.v1.RefreshTokenResponse\"q\xa2\xbb\x18\x05\n\x01\x01\x30\x02\xaa\xbb\x18\x43\x08\x02\x12?Within the grace window the same token gets the same successor.\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/auth/token:refresh:\x01*\x12\xb0\x01\n\x06LogOut\x12 .greenroom.auth.v1.LogOutRequest\x1a!.greenroom.auth.v1.LogOutResponse\"a\xa2\xbb\x18\x07\n\x01\x02 \x01\x30\x02\xaa\xbb\x18!\x08\x02\x12\x1d\x41n ended session stays ended.\x82\xd3\xe4\x93\x02+\"\x0f/v1/auth:logOut:\x01*Z\x15\"\x10/api/auth/logout:\x01*\x12\xce\x01\n\x0eReauthenticate\x12(.greenroom.auth.v1.ReauthenticateRequest\x1a).greenroom.auth.v1.ReauthenticateResponse\"g\xa2\xbb\x18\x07\n\x01\x02 \x01\x30\x03\xaa\xbb\x18\x36\x08\x03\x12\x32\x41 code is good for one call, and a try is counted.\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/auth:reauthenticate:\x01*\x12{\n\x05GetMe\x12\x1f.greenroom.auth.v1.GetMeRequest\x1a .greenroom.auth.v1.GetMeResponse\"/\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x02\x30\x01\x82\xd3\xe4\x93\x02\x1d\x12\x0b/v1/auth/meZ\x0e\x12\x0c/api/auth/me\x12|\n\x07GetJwks\x12!.greenroom.auth.v1.GetJwksRequest\x1a\".greenroom.auth.v1.GetJwksResponse\"*\x90\x02\x01\xa2\xbb\x18\x05\n\x01\x01\x30\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.jsonb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,8 +52,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNUPREQUEST'].fields_by_name['info']._serialized_options = b'\272H\005r\003\030\320\017'
   _globals['_SIGNUPREQUEST'].fields_by_name['phone']._loaded_options = None
   _globals['_SIGNUPREQUEST'].fields_by_name['phone']._serialized_options = b'\272H\035r\0332\031^(\\+[0-9 ().\\-/]{6,31})?$'
-  _globals['_SIGNUPREQUEST']._loaded_options = None
-  _globals['_SIGNUPREQUEST']._serialized_options = b'\272Hg\032e\n\017sign_up.contact\022(Either an address or a number is needed.\032((this.email == \'\') != (this.phone == \'\')'
   _globals['_VERIFYEMAILREQUEST'].fields_by_name['token']._loaded_options = None
   _globals['_VERIFYEMAILREQUEST'].fields_by_name['token']._serialized_options = b'\272H\007r\005\020\001\030\200\002\360\273\030\001'
   _globals['_VERIFYEMAILREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -103,43 +101,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHSERVICE'].methods_by_name['GetJwks']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['GetJwks']._serialized_options = b'\220\002\001\242\273\030\005\n\001\0010\001\202\323\344\223\002\030\022\026/.well-known/jwks.json'
   _globals['_SIGNUPREQUEST']._serialized_start=283
-  _globals['_SIGNUPREQUEST']._serialized_end=720
-  _globals['_SIGNUPRESPONSE']._serialized_start=723
-  _globals['_SIGNUPRESPONSE']._serialized_end=874
-  _globals['_VERIFYEMAILREQUEST']._serialized_start=876
-  _globals['_VERIFYEMAILREQUEST']._serialized_end=978
-  _globals['_VERIFYEMAILRESPONSE']._serialized_start=980
-  _globals['_VERIFYEMAILRESPONSE']._serialized_end=1023
-  _globals['_RESENDVERIFICATIONREQUEST']._serialized_start=1025
-  _globals['_RESENDVERIFICATIONREQUEST']._serialized_end=1089
-  _globals['_RESENDVERIFICATIONRESPONSE']._serialized_start=1091
-  _globals['_RESENDVERIFICATIONRESPONSE']._serialized_end=1119
-  _globals['_LOGINREQUEST']._serialized_start=1122
-  _globals['_LOGINREQUEST']._serialized_end=1373
-  _globals['_LOGINRESPONSE']._serialized_start=1376
-  _globals['_LOGINRESPONSE']._serialized_end=1534
-  _globals['_REFRESHTOKENREQUEST']._serialized_start=1536
-  _globals['_REFRESHTOKENREQUEST']._serialized_end=1610
-  _globals['_REFRESHTOKENRESPONSE']._serialized_start=1612
-  _globals['_REFRESHTOKENRESPONSE']._serialized_end=1688
-  _globals['_LOGOUTREQUEST']._serialized_start=1690
-  _globals['_LOGOUTREQUEST']._serialized_end=1705
-  _globals['_LOGOUTRESPONSE']._serialized_start=1707
-  _globals['_LOGOUTRESPONSE']._serialized_end=1723
-  _globals['_REAUTHENTICATEREQUEST']._serialized_start=1726
-  _globals['_REAUTHENTICATEREQUEST']._serialized_end=1969
-  _globals['_REAUTHENTICATERESPONSE']._serialized_start=1971
-  _globals['_REAUTHENTICATERESPONSE']._serialized_end=2075
-  _globals['_GETMEREQUEST']._serialized_start=2077
-  _globals['_GETMEREQUEST']._serialized_end=2091
-  _globals['_GETMERESPONSE']._serialized_start=2093
-  _globals['_GETMERESPONSE']._serialized_end=2153
-  _globals['_GETJWKSREQUEST']._serialized_start=2155
-  _globals['_GETJWKSREQUEST']._serialized_end=2171
-  _globals['_GETJWKSRESPONSE']._serialized_start=2173
-  _globals['_GETJWKSRESPONSE']._serialized_end=2241
-  _globals['_JSONWEBKEY']._serialized_start=2243
-  _globals['_JSONWEBKEY']._serialized_end=2359
-  _globals['_AUTHSERVICE']._serialized_start=2362
-  _globals['_AUTHSERVICE']._serialized_end=4125
+  _globals['_SIGNUPREQUEST']._serialized_end=612
+  _globals['_SIGNUPRESPONSE']._serialized_start=615
+  _globals['_SIGNUPRESPONSE']._serialized_end=766
+  _globals['_VERIFYEMAILREQUEST']._serialized_start=768
+  _globals['_VERIFYEMAILREQUEST']._serialized_end=870
+  _globals['_VERIFYEMAILRESPONSE']._serialized_start=872
+  _globals['_VERIFYEMAILRESPONSE']._serialized_end=915
+  _globals['_RESENDVERIFICATIONREQUEST']._serialized_start=917
+  _globals['_RESENDVERIFICATIONREQUEST']._serialized_end=981
+  _globals['_RESENDVERIFICATIONRESPONSE']._serialized_start=983
+  _globals['_RESENDVERIFICATIONRESPONSE']._serialized_end=1011
+  _globals['_LOGINREQUEST']._serialized_start=1014
+  _globals['_LOGINREQUEST']._serialized_end=1265
+  _globals['_LOGINRESPONSE']._serialized_start=1268
+  _globals['_LOGINRESPONSE']._serialized_end=1426
+  _globals['_REFRESHTOKENREQUEST']._serialized_start=1428
+  _globals['_REFRESHTOKENREQUEST']._serialized_end=1502
+  _globals['_REFRESHTOKENRESPONSE']._serialized_start=1504
+  _globals['_REFRESHTOKENRESPONSE']._serialized_end=1580
+  _globals['_LOGOUTREQUEST']._serialized_start=1582
+  _globals['_LOGOUTREQUEST']._serialized_end=1597
+  _globals['_LOGOUTRESPONSE']._serialized_start=1599
+  _globals['_LOGOUTRESPONSE']._serialized_end=1615
+  _globals['_REAUTHENTICATEREQUEST']._serialized_start=1618
+  _globals['_REAUTHENTICATEREQUEST']._serialized_end=1861
+  _globals['_REAUTHENTICATERESPONSE']._serialized_start=1863
+  _globals['_REAUTHENTICATERESPONSE']._serialized_end=1967
+  _globals['_GETMEREQUEST']._serialized_start=1969
+  _globals['_GETMEREQUEST']._serialized_end=1983
+  _globals['_GETMERESPONSE']._serialized_start=1985
+  _globals['_GETMERESPONSE']._serialized_end=2045
+  _globals['_GETJWKSREQUEST']._serialized_start=2047
+  _globals['_GETJWKSREQUEST']._serialized_end=2063
+  _globals['_GETJWKSRESPONSE']._serialized_start=2065
+  _globals['_GETJWKSRESPONSE']._serialized_end=2133
+  _globals['_JSONWEBKEY']._serialized_start=2135
+  _globals['_JSONWEBKEY']._serialized_end=2251
+  _globals['_AUTHSERVICE']._serialized_start=2254
+  _globals['_AUTHSERVICE']._serialized_end=4017
 # @@protoc_insertion_point(module_scope)

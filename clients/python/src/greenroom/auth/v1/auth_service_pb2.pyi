@@ -24,7 +24,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SignUpRequest(_message.Message):
-    """Request of SignUp."""
+    """Request of SignUp. It has an address or a number, one of the two."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
