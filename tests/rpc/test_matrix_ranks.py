@@ -8,18 +8,20 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
+from greenroom.auth.v1 import api_key_service_pb2 as api_key_pb
+from greenroom.auth.v1 import session_service_pb2 as session_pb
 from greenroom.auth.v1 import user_pb2, web_user_pb2
 from greenroom.auth.v1 import web_account_service_pb2 as account_pb
 from greenroom.auth.v1 import web_authenticator_service_pb2 as authenticator_pb
 from server.auth.models import Identity, UserRole
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import in_unit
-from tests.rpc.auth.staff import member_of_staff
+from tests.rpc.auth.scenes import in_unit, refused
+from tests.rpc.auth.staff import SUPER_ONLY, member_of_staff
 from tests.rpc.test_matrix_objects import somebody
 from tests.support.digests import table_digests
 from tests.support.principals import Principal
 from tests.support.resources import RESOURCES, REST_OF_REQUEST
-from tests.support.serve import Greenroom
+from tests.support.serve import Greenroom, Person
 from tests.support.services import all_methods
 
 VERBS = ("UpdateUser", "SuspendUser", "BanUser", "ReinstateUser", "DeleteUser", "UndeleteUser")
@@ -45,6 +47,13 @@ async def _tries_of_a_service(server: Greenroom) -> list[Try]:
     linked = account_pb.WebAccount(
         user_id=boss.id, type="oidc", provider="acme", provider_account_id="a thief"
     )
+    renewed = account_pb.WebAccount(
+        user_id=boss.id,
+        type="oidc",
+        provider=identity.provider,
+        provider_account_id=identity.provider_account_id,
+        access_token="a thief's",
+    )
     key = authenticator_pb.WebAuthenticator(
         user_id=boss.id,
         credential_id="a thief's",
@@ -57,8 +66,19 @@ async def _tries_of_a_service(server: Greenroom) -> list[Try]:
         ("UpdateWebUser", {"user": moved, "update_mask": mask}),
         ("DeleteWebUser", {"user_id": boss.id}),
         ("LinkWebAccount", {"account": linked}),
+        ("LinkWebAccount", {"account": renewed}),
         ("UnlinkWebAccount", unlink),
         ("CreateWebAuthenticator", {"authenticator": key}),
+    ]
+
+
+async def _endings(server: Greenroom, owner: Person) -> list[Try]:
+    """What ends a session and a key of somebody."""
+    session_id = await RESOURCES["session_id"](server, owner)
+    api_key_id = await RESOURCES["api_key_id"](server, owner)
+    return [
+        ("RevokeSession", {"session_id": session_id}),
+        ("RevokeApiKey", {"api_key_id": api_key_id}),
     ]
 
 
@@ -72,6 +92,7 @@ async def tries(server: Greenroom, who: Principal) -> list[Try]:
     ada = await server.person("Ada")
     found = [_about(name, boss.id) for name in (*VERBS, "SetUserRoles")]
     found += [_about(name, who.user_id) for name in NEVER_ON_ONESELF]
+    found += await _endings(server, boss)
     # A role of the system is nobody's to give, and super_admin is a super_admin's.
     found += [_about("SetUserRoles", ada.id, roles=[role]) for role in ("super_admin", "service")]
     found += [
@@ -148,8 +169,25 @@ async def test_a_super_admin_may(server: Greenroom) -> None:
     await member_of_staff(server, "super_admin", "Third")
     ada = await server.person("Ada")
     boss = await member_of_staff(server, "super_admin", "Boss")
+    for ending in await _endings(server, boss):
+        assert await _sent(server, who, *ending), ending
     for name in ("UpdateUser", "SuspendUser", "ReinstateUser", "SetUserRoles", "DeleteUser"):
         assert await _sent(server, who, *_about(name, boss.id)), name
     assert await _sent(server, who, *_about("UndeleteUser", boss.id))
     assert await _sent(server, who, *_about("BanUser", boss.id))
     assert await _sent(server, who, *_about("SetUserRoles", ada.id, roles=["super_admin"]))
+
+
+async def test_an_ending_that_is_refused_says_why(server: Greenroom) -> None:
+    """And goes on saying it when there is nothing left to end, so that nobody learns that way."""
+    who = await somebody(server, "admin")
+    boss = await member_of_staff(server, "super_admin", "Boss")
+    session, key = await _endings(server, boss)
+    by_id = session_pb.RevokeSessionRequest(session_id=session[1]["session_id"])
+    by_key = api_key_pb.RevokeApiKeyRequest(api_key_id=key[1]["api_key_id"])
+    for _ in range(2):
+        await refused(server.sessions.RevokeSession(by_id, metadata=who.metadata), *SUPER_ONLY)
+        await refused(server.api_keys.RevokeApiKey(by_key, metadata=who.metadata), *SUPER_ONLY)
+        # Of their own there is nothing that they may not end.
+        await server.sessions.RevokeSession(by_id, metadata=boss.metadata)
+        await server.api_keys.RevokeApiKey(by_key, metadata=boss.metadata)

@@ -13,6 +13,7 @@ from server.auth.models import ApiKey, User
 from server.auth.rules import (
     MOST_API_KEYS,
     api_key_end,
+    check_rank,
     check_scopes,
     may_act,
     new_api_key,
@@ -86,11 +87,13 @@ def list_api_keys(
 
 def revoke_api_key(unit: Unit, api_key_id: str) -> ApiKey:
     """Ends one of the caller's keys, or anybody's when an administrator calls; one that has ended
-    stays ended."""
+    stays ended. ``SuperAdminOnly`` for a key of somebody above the caller."""
     reachable = ApiKey.within_reach_of(unit.caller).where(ApiKey.id == api_key_id)
     row = locked(reachable).get_or_none()
     if row is None:
         raise ApiKeyNotFound
+    if row.user_id != unit.caller.user_id:
+        check_rank(acting(unit), rights_of(row.user_id)[0])
     if row.revoked_at is None:
         _revoke(unit, row)
         unit.audit(actions.API_KEY_REVOKE, resource=f"apiKeys/{row.id}", owner=row.user_id)

@@ -169,9 +169,16 @@ def prove_phone_sign_up(unit: Unit, registration_id: str, phone: str) -> User:
 
 def _contender(kind: str, contact: str, registration_id: str) -> Registration | None:
     """One of the sign-ups of an address or a number. All of them are locked in one order: of two
-    that are proven at once, one wins."""
-    contenders = locked(Registration.of_contact(kind, contact))
-    return {row.id: row for row in contenders}.get(registration_id)
+    that are proven at once, one wins. Anybody can sign up with the contact as often as they like, so
+    of the others no more than the ids is read."""
+    contenders = Registration.of_contact(kind, contact).select(Registration.id)
+    list(locked(contenders).tuples())
+    found: Registration | None = (
+        Registration.of_contact(kind, contact)
+        .where(Registration.id == registration_id)
+        .get_or_none()
+    )
+    return found
 
 
 def is_settled(user: User, kind: str) -> bool:
