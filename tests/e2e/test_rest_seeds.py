@@ -17,6 +17,7 @@ NEW_PASSWORD = "another battery of correct horses"
 NEXT_PASSWORD = "a third sentence about staples"
 NOBODY = "CREDENTIALS_MISSING"
 FIELD = "INVALID_FIELD"
+ANYBODY = {"email": "a@example.com", "password": PASSWORD}
 
 TESTED_ELSEWHERE = {("GET", "/v1/auth/oauth/callback"): "tests/e2e/test_rest_oauth.py"}
 
@@ -24,11 +25,17 @@ REFUSED: dict[tuple[str, str], list[tuple[dict[str, Any], int, str]]] = {
     ("POST", "/auth/signup"): [
         ({"email": "none", "password": PASSWORD, "persona": "PERSONA_BRAND"}, 400, FIELD),
         ({"phone": "0170", "password": PASSWORD, "persona": "PERSONA_BRAND"}, 400, FIELD),
+        ({**ANYBODY, "user_type": "agent"}, 400, FIELD),
+        ({**ANYBODY, "user_type": "brand", "role": "creator"}, 400, FIELD),
+        ({**ANYBODY, "user_type": "brand", "mobile": "+4915100000000"}, 400, FIELD),
+        ({**ANYBODY, "user_type": "brand", "name": "Ada", "displayName": "Bob"}, 400, FIELD),
     ],
     ("POST", "/api/auth/register"): [
-        ({"email": "a@example.com", "password": "short", "persona": "PERSONA_STUDENT"}, 400, FIELD),
+        ({**ANYBODY, "password": "short", "role": "student", "username": "ada"}, 400, FIELD),
+        ({**ANYBODY, "role": "student"}, 400, FIELD),
+        ({**ANYBODY, "role": "admin", "username": "ada"}, 400, FIELD),
         (
-            {"email": "a@example.com", "password": "password1", "persona": "PERSONA_STUDENT"},
+            {**ANYBODY, "password": "password1", "role": "student", "username": "ada"},
             400,
             "PASSWORD_TOO_WEAK",
         ),
@@ -37,11 +44,13 @@ REFUSED: dict[tuple[str, str], list[tuple[dict[str, Any], int, str]]] = {
     ("POST", "/auth/login"): [
         ({"email": "nobody@example.com", "password": PASSWORD}, 401, "BAD_CREDENTIALS"),
         ({"phone": "+4915100000000", "password": PASSWORD}, 401, "BAD_CREDENTIALS"),
+        ({"mobile": "+4915100000000", "password": PASSWORD}, 401, "BAD_CREDENTIALS"),
         ({"email": "nobody@example.com"}, 400, FIELD),
     ],
     ("POST", "/api/auth/login"): [
         ({"email": "nobody@example.com", "password": PASSWORD}, 401, "BAD_CREDENTIALS"),
         ({"username": "nobody", "password": PASSWORD}, 401, "BAD_CREDENTIALS"),
+        ({"email": "nobody", "password": PASSWORD}, 401, "BAD_CREDENTIALS"),
         ({"password": PASSWORD}, 400, FIELD),
     ],
     ("POST", "/auth/verify-otp"): [
@@ -99,6 +108,8 @@ def _signed_in(reply: httpx.Response) -> dict[str, str]:
 def test_a_sign_up_by_address(site: Site, rest: httpx.Client, sign_up: str, persona: str) -> None:
     address = f"{uuid.uuid4()}@example.com"
     body = {"email": address, "password": PASSWORD, "persona": persona, "displayName": "Ada"}
+    if persona == "PERSONA_TEACHER":
+        body["username"] = _new_name()
     first = rest.post(sign_up, json=body)
     assert (first.status_code, first.json()["email"]) == (200, address)
     credentials = {"email": address, "password": PASSWORD}
@@ -118,9 +129,65 @@ def test_a_sign_up_by_address(site: Site, rest: httpx.Client, sign_up: str, pers
         assert rest.get("/api/auth/me", headers=headers).status_code == 401
 
 
-def test_a_sign_up_by_phone(site: Site, rest: httpx.Client) -> None:
+def _new_name() -> str:
+    return f"ada.{uuid.uuid4().hex[:12]}"
+
+
+# What somebody signs up with in the words of an older system's own table of users, beside address and
+# password; what it makes of them; and the path of that system, or of any where it says none.
+SIGN_UPS = {
+    "spectral": ("/auth/signup", {"role": "creator"}, ("", "creator")),
+    "Ecme": (
+        "/api/auth/register",
+        {"name": "Ada King", "info": "We make tea.", "role": "editor"},
+        ("Ada King", "editor"),
+    ),
+    "Influmojo": (
+        "/auth/signup",
+        {"name": "Ada King", "user_type": "brand", "language": "en"},
+        ("Ada King", "brand"),
+    ),
+    "Influmojo, in upper case and in our words too": (
+        "/auth/signup",
+        {"name": "Ada", "userType": "BRAND", "displayName": "Ada", "persona": "PERSONA_BRAND"},
+        ("Ada", "brand"),
+    ),
+    "the lessons": (
+        "/api/auth/register",
+        {"username": "", "full_name": "Ada King", "role": "student"},
+        ("Ada King", "student"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("path", "words", "made"), SIGN_UPS.values(), ids=SIGN_UPS.keys())
+def test_a_sign_up_and_a_log_in_in_the_words_of_older_systems(
+    site: Site, rest: httpx.Client, path: str, words: dict[str, str], made: tuple[str, str]
+) -> None:
+    address = f"{uuid.uuid4()}@example.com"
+    body = {**words, "email": address, "password": PASSWORD}
+    if "username" in body:
+        body["username"] = _new_name().upper()
+    rest.post(path, json=body).raise_for_status()
+    token = {"token": site.mailed_token(address)}
+    rest.post("/api/auth/verify-email", json=token).raise_for_status()
+    headers = _signed_in(rest.post("/auth/login", json={"email": address, "password": PASSWORD}))
+    me = rest.get("/api/auth/me", headers=headers).json()["user"]
+    assert (me["displayName"], me["roles"]) == (made[0] or address.partition("@")[0], [made[1]])
+    if "username" not in body:
+        return
+    assert me["username"] == body["username"].lower()
+    # Address or user name, in a field of its own or in the one for both.
+    for field in ("username", "email"):
+        _signed_in(
+            rest.post("/api/auth/login", json={field: body["username"], "password": PASSWORD})
+        )
+
+
+@pytest.mark.parametrize("word", ["phone", "mobile"])
+def test_a_sign_up_by_phone(site: Site, rest: httpx.Client, word: str) -> None:
     phone = f"+4917{uuid.uuid4().int % 10**9:09}"
-    body = {"phone": phone, "password": PASSWORD, "persona": "PERSONA_CREATOR"}
+    body = {word: phone, "password": PASSWORD, "role": "creator"}
     begun = rest.post("/auth/signup", json=body).raise_for_status().json()
     assert begun["phone"] == phone
     text = wait_until(lambda: _texts(site, phone), f"a text to {phone}")[-1]
@@ -135,7 +202,7 @@ def test_a_sign_up_by_phone(site: Site, rest: httpx.Client) -> None:
     assert (told["phone"], told["status"]) == (phone, "USER_STATUS_ACTIVE")
     assert (told["onboardingCompleted"], told["onboardingStep"]) == (False, 0)
     assert rest.post("/auth/verify-otp", json=right).status_code == 400
-    headers = _signed_in(rest.post("/auth/login", json={"phone": phone, "password": PASSWORD}))
+    headers = _signed_in(rest.post("/auth/login", json={word: phone, "password": PASSWORD}))
     assert rest.get("/api/auth/me", headers=headers).json()["user"]["phone"] == phone
 
 

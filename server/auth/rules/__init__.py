@@ -16,6 +16,8 @@ from server.auth.rules.accounts import (
     may_act,
     name_for,
     plain_text,
+    username_from,
+    username_variant,
 )
 from server.auth.rules.api_keys import (
     API_KEY_PREFIX,
@@ -256,6 +258,8 @@ __all__ = [
     "told_email",
     "told_name",
     "told_url",
+    "username_from",
+    "username_variant",
     "verdict_on",
     "wait_of",
 ]

@@ -21,7 +21,7 @@ from server.auth.rules import (
     public_part,
     scopes_left,
 )
-from server.auth.usecases.second_factors import locked_user
+from server.auth.usecases.second_factors import locked_caller
 from server.auth.usecases.users import acting, rights_of
 from server.core.caller import Caller
 from server.core.db import locked
@@ -47,9 +47,7 @@ def create_api_key(
     unit: Unit, name: str, scopes: Sequence[str], expires_at: datetime | None
 ) -> NewApiKey:
     """Makes a key of the caller's. Nobody makes one for somebody else: it would speak for them."""
-    user = locked_user(unit.caller.user_id)
-    if user is None:
-        raise CredentialsInvalid
+    user = locked_caller(unit)
     check_scopes(scopes, acting(unit).permissions)
     end = api_key_end(expires_at, unit.now)
     if ApiKey.live_for(user.id, unit.now).count() >= MOST_API_KEYS:

@@ -12,7 +12,7 @@ from server.auth.mails import (
     email_changed_mail,
     taken_mail,
 )
-from server.auth.models import Session, User, VerificationToken
+from server.auth.models import User, VerificationToken
 from server.auth.outbox import Outbox
 from server.auth.rules import VERIFICATION_LIFE, fold_email
 from server.auth.usecases.attempts import may_send
@@ -23,9 +23,8 @@ from server.auth.usecases.password_resets import (
     supersede_sign_ups,
     void_tokens,
 )
-from server.auth.usecases.second_factors import locked_user
+from server.auth.usecases.second_factors import locked_caller, locked_user
 from server.auth.usecases.users import may_sign_in
-from server.core.errors import CredentialsInvalid
 from server.core.ids import new_secret
 from server.core.unit import Unit
 
@@ -35,11 +34,7 @@ def ask_change(unit: Unit, new_email: str, *, desk: PasswordDesk) -> str:
     returns the folded address: the caller cannot tell which it was. ``EmailUnchanged`` when it is
     the caller's own already."""
     email = fold_email(new_email)
-    user = locked_user(unit.caller.user_id)
-    # Whoever is thrown out has the user locked meanwhile: a call that waited for that must not leave
-    # behind a token that outlives its session.
-    if user is None or not _is_in(unit, user):
-        raise CredentialsInvalid
+    user = locked_caller(unit)
     if user.email == email and user.email_verified_at is not None:
         raise EmailUnchanged(field="new_email")
     may_mail = may_send(unit, desk.keyring, email, spaced=True)
@@ -97,11 +92,6 @@ def confirm_change(unit: Unit, found: VerificationToken, outbox: Outbox) -> str:
     unit.emit(EmailVerified(user.id, token.identifier))
     unit.emit(UserChanged(user.id))
     return str(token.identifier)
-
-
-def _is_in(unit: Unit, user: User) -> bool:
-    own = Session.open_for(user.id, unit.now)
-    return bool(own.where(Session.id == unit.caller.session_id).exists())
 
 
 def _mail_token(unit: Unit, user: User, email: str, desk: PasswordDesk) -> None:

@@ -53,7 +53,8 @@ def refresh_tokens(unit: Unit, presented: str, *, desk: SignInDesk) -> IssuedTok
         secret = _rotate(unit, session, token, issuer)
     else:
         secret = _leaf_of(token, issuer)
-    tokens = issuer.tokens_of(session, secret, session.expires_at, unit.now)
+    roles, _ = rights_of(user.id)
+    tokens = issuer.tokens_of(session, secret, session.expires_at, unit.now, roles=roles)
     session.save()
     return tokens
 

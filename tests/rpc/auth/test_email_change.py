@@ -3,13 +3,10 @@
 import asyncio
 import uuid
 
-import pytest
 from grpc import StatusCode
 
 from greenroom.auth.v1 import auth_service_pb2 as auth_pb
 from greenroom.auth.v1 import email_service_pb2 as pb
-from server.auth.models import Session, User
-from server.auth.usecases import email_changes
 from tests.rpc.auth.scenes import (
     ANOTHER_PASSWORD,
     audit_rows,
@@ -195,31 +192,6 @@ async def test_a_repeat_with_the_same_id_gets_the_first_reply(server: Greenroom)
     assert await ask(server, ada, "one@example.com", request_id) == first
     await settled(server)
     assert len(server.mails("one@example.com")) == 1
-
-
-async def test_who_is_thrown_out_while_asking_gets_no_token(
-    server: Greenroom, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A call of a thief's that was let in and then waited for the reset that ended their session."""
-    ada = await server.person("Ada")
-    thief = await server.log_in(ada.email)
-    lock = email_changes.locked_user
-
-    def lock_late(user_id: str) -> User | None:
-        ended = Session.update(is_revoked=True, revoked_at=server.clock.now())
-        ended.where(Session.id == thief.session_id).execute()
-        return lock(user_id)
-
-    monkeypatch.setattr(email_changes, "locked_user", lock_late)
-    await refused(
-        ask(server, thief, "thief@example.com"),
-        StatusCode.UNAUTHENTICATED,
-        "WIRE_ERROR_REASON_CREDENTIALS_INVALID",
-    )
-    monkeypatch.undo()
-    await settled(server)
-    assert not server.mails("thief@example.com")
-    await ask(server, ada, "ada.new@example.com")
 
 
 async def test_nobody_else_and_nothing_malformed(server: Greenroom) -> None:

@@ -44,7 +44,7 @@ async def _count(server: Greenroom, model: Any) -> int:
 
 async def test_a_sign_up_becomes_an_account_when_its_address_is_proven(server: Greenroom) -> None:
     request = sign_up_request(" Ada@Example.com".strip(), persona=user_pb2.PERSONA_TEACHER)
-    request.display_name = "Ada\nByron"
+    request.display_name, request.username = "Ada\nByron", "ada"
     reply = await server.auth.SignUp(request)
     assert reply.email == "ada@example.com"
     assert await _count(server, User) == 0
@@ -108,6 +108,10 @@ async def test_fields_are_validated(server: Greenroom) -> None:
         ("persona", 0),
         ("persona", 99),
         ("display_name", "x" * 101),
+        ("full_name", "x" * 101),
+        ("role", "admin"),
+        ("user_type", "agent"),
+        ("mobile", "0170"),
         ("language", "x" * 36),
     ]
     for field, value in wrong:

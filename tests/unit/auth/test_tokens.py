@@ -1,6 +1,8 @@
 """Access tokens: what we signed is taken, and nothing else is."""
 
 import ast
+import base64
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -78,6 +80,16 @@ def test_the_pattern_of_the_table_is_a_good_token() -> None:
 def test_what_is_signed_is_verified() -> None:
     claims = AccessClaims(USER, SESSION, TOKEN, 3, NOW, NOW + timedelta(seconds=900))
     assert _tokens().verify(_tokens().sign(claims)) == claims
+
+
+def test_roles_are_told_and_not_believed() -> None:
+    """A token that tells no roles, as one from before they were told, is as good; and whoever verifies one
+    gets nothing that they could decide by."""
+    claims = AccessClaims(USER, SESSION, TOKEN, 3, NOW, NOW + timedelta(seconds=900))
+    token = _tokens().sign(claims, {"viewer", "admin"})
+    payload = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    assert payload["roles"] == ["admin", "viewer"]
+    assert _tokens().verify(token) == claims and not hasattr(_tokens().verify(token), "roles")
 
 
 @pytest.mark.parametrize(
