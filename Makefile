@@ -20,7 +20,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: soak-crash soak-pair soak-drain soak-stalled soak-seam soak-mfa soak-passwords help setup generate format lint types test test-unit test-rpc test-contract test-e2e check check-format \
+.PHONY: soak-crash soak-pair soak-drain soak-stalled soak-seam soak-mfa soak-passwords soak-revocation soak-refresh \
+	soak-keys soak-audit soak-matrix soak-auth help setup generate format lint types test test-unit test-rpc \
+	test-contract test-e2e check check-format \
 	check-breaking check-generated run console demo bench migrate migration lock clean anew
 
 help: ## list the targets
@@ -98,8 +100,11 @@ check: check-format lint check-breaking types check-generated test ## all that a
 
 # --- tests (TESTS=path narrows them down, PYTEST_ARGS goes to pytest) ------------------------------------------------------------
 
+# The whole suite runs in a process a core, each with databases of its own; one file stays in one process.
+SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile
+
 test: $(DEV) ## every test; what needs node, Chromium or the like is skipped, saying so
-	pytest $(or $(TESTS),tests) $(PYTEST_ARGS)
+	pytest $(or $(TESTS),$(SIDE_BY_SIDE) tests) $(PYTEST_ARGS)
 
 test-unit: $(DEV) ## rules: no database, no gRPC
 	pytest $(or $(TESTS),tests/unit) $(PYTEST_ARGS)
@@ -133,6 +138,24 @@ soak-mfa: $(DEV) ## 1,000 rounds of 64 callers with one TOTP code, on each datab
 
 soak-passwords: $(DEV) ## 100,000 pairs of passwords that share 72 bytes or a NUL (PAIRS=1000 for fewer)
 	PASSWORD_PAIRS=$(or $(PAIRS),50000) pytest -q --timeout 7200 tests/unit/auth/test_legacy_hashes.py -k never_open
+
+soak-revocation: $(DEV) ## 500 revocations amid calls and streams, on each database (TRIALS=50 for fewer)
+	REVOCATIONS=$(or $(TRIALS),500) pytest -q -s --timeout 3600 tests/rpc/auth/test_revocation.py
+
+soak-refresh: $(DEV) ## refresh tokens against their model, 5,000 x 50 steps, then 10,000 races (EXAMPLES=, RACES=)
+	REFRESH_EXAMPLES=$(or $(EXAMPLES),5000) REFRESH_STEPS=50 REFRESH_RACES=$(or $(RACES),10000) \
+		pytest -q --timeout 86400 tests/rpc/auth/test_refresh_machine.py
+
+soak-keys: $(DEV) ## 100 rotations of the signing key under load, on each database (ROTATIONS=20 for fewer)
+	KEY_ROTATIONS=$(or $(ROTATIONS),100) pytest -q --timeout 3600 tests/rpc/auth/test_signing_keys.py
+
+soak-audit: $(DEV) ## 10,000 tampered audit logs, on each database (TAMPERS=1000 for fewer)
+	TAMPERS=$(or $(TAMPERS),10000) pytest -q --timeout 7200 tests/rpc/auth/test_audit_command.py -k no_tampering
+
+soak-matrix: $(DEV) ## every check of every policy removed, one after the other; each must be missed
+	MATRIX_MUTANTS=all pytest -q --timeout 7200 tests/rpc/test_matrix_mutants.py
+
+soak-auth: soak-mfa soak-passwords soak-revocation soak-refresh soak-keys soak-audit soak-matrix ## all of these
 
 # --- running ---------------------------------------------------------------------------------------
 

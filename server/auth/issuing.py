@@ -1,6 +1,7 @@
 """Makes the tokens of a session: signed access tokens and one-time refresh tokens."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -64,10 +65,16 @@ class TokenIssuer:
         return self._keyring.open(sealed, _place_of(predecessor)).decode()
 
     def tokens_of(
-        self, session: Session, refresh_secret: str, refresh_expires: datetime, now: datetime
+        self,
+        session: Session,
+        refresh_secret: str,
+        refresh_expires: datetime,
+        now: datetime,
+        *,
+        roles: Collection[str],
     ) -> IssuedTokens:
-        """The pair of a session: a fresh access token beside the given refresh token. The access
-        token's id becomes the session's current one."""
+        """The pair of a session: a fresh access token, which tells the roles of its user, beside the
+        given refresh token. The access token's id becomes the session's current one."""
         expires = self.lifetimes.access_end(now, session.expires_at)
         session.token_id = new_id()
         claims = AccessClaims(
@@ -79,7 +86,7 @@ class TokenIssuer:
             expires=expires,
         )
         return IssuedTokens(
-            access_token=self._access.sign(claims),
+            access_token=self._access.sign(claims, roles),
             access_expires=expires.replace(microsecond=0),
             refresh_token=refresh_secret,
             refresh_expires=refresh_expires,

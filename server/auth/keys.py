@@ -174,6 +174,7 @@ def write_revocation(directory: Path, key: SigningKey, now: datetime) -> None:
 def delete_key(directory: Path, kid: str) -> None:
     """Removes the file of a key, if it is there."""
     (directory / f"{_PREFIX}{kid}.json").unlink(missing_ok=True)
+    _sync(directory)
 
 
 def revoked_kids(directory: Path) -> frozenset[str]:
@@ -190,6 +191,16 @@ def _write(path: Path, content: Mapping[str, object]) -> None:
         os.fsync(file.fileno())
     os.chmod(temporary, 0o600)
     os.replace(temporary, path)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    """Has the names in a folder on the disk: a revoked key must not be back after a power failure."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_keys(directory: Path) -> list[SigningKey]:

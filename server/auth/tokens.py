@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -65,8 +66,14 @@ class AccessTokens:
         self._audience = audience
         self._clock = clock
 
-    def sign(self, claims: AccessClaims) -> str:
-        """The token that says so, signed with the present key."""
+    def sign(self, claims: AccessClaims, roles: Collection[str] = ()) -> str:
+        """The token that says so, signed with the present key.
+
+        The roles are told to whoever reads the token, such as a gateway or a page that decides what
+        it shows. ``verify`` does not hand them out, so that no decision here is made by them: what a
+        caller may do is read from the database and is void the moment it changes, while a token says
+        what was so when it was issued.
+        """
         key = self.keys.signing(self._clock.now())
         return jwt.encode(
             {
@@ -78,6 +85,7 @@ class AccessTokens:
                 "exp": int(claims.expires.timestamp()),
                 "jti": claims.token_id,
                 "ver": claims.version,
+                "roles": sorted(roles),
             },
             key.private,
             algorithm=_ALGORITHM,

@@ -85,12 +85,15 @@ class Exchange:
             if rule.audit:
                 # Counted first: nobody fills the audit log faster than they may call.
                 await admission.check_class(rule, caller, call.address)
-                await self._audit_denial(call, denial)
+                await self.audit_denial(call, denial)
             raise
         await admission.check_class(rule, caller, call.address)
 
-    async def _audit_denial(self, call: Call, denial: GreenroomError) -> None:
-        """A denied call of an audited method leaves a row, like the effect it did not have."""
+    async def audit_denial(self, call: Call, denial: GreenroomError) -> None:
+        """A denied call of an audited method leaves a row, like the effect it did not have: denied by
+        the policy, or behind it by a rule that has undone its unit."""
+        if not call.rule.audit:
+            return
 
         def work(unit: Unit) -> None:
             unit.audit("wire.access.denied", resource=call.method, result=denial.reason)

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from server.core.errors import DeadlineExceeded, GreenroomError, Refused
+from server.core.errors import DeadlineExceeded, GreenroomError, PermissionDenied, Refused
 from server.core.unit import Unit
 from server.wire.admission import TooManyCalls
 from server.wire.call import Call
@@ -90,13 +90,18 @@ def _invoker(
                 f"{rule.full_name}: REQUEST_ID stores its reply in the unit of the effect, so the "
                 "servicer method must be a plain `def`"
             )
-        return _on_loop(servicer)
+        return _on_loop(exchange, servicer)
     return _in_unit(exchange, replies, rule, servicer)
 
 
-def _on_loop(servicer: Servicer) -> Invoke:
+def _on_loop(exchange: Exchange, servicer: Servicer) -> Invoke:
     async def invoke(request: Message, call: Call) -> bytes:
-        return _encoded(await servicer(request, call))
+        try:
+            reply = await servicer(request, call)
+        except PermissionDenied as denial:
+            await exchange.audit_denial(call, denial)
+            raise
+        return _encoded(reply)
 
     return invoke
 
@@ -124,13 +129,18 @@ def _in_unit(
                 unit.audit(rule.full_name)
             return _encoded(reply)
 
-        reply = await database.run(
-            work,
-            write=write,
-            serializable=isolated,
-            deadline=call.deadline,
-            context=call.context,
-        )
+        try:
+            reply = await database.run(
+                work,
+                write=write,
+                serializable=isolated,
+                deadline=call.deadline,
+                context=call.context,
+            )
+        except PermissionDenied as denial:
+            await exchange.audit_denial(call, denial)
+            raise
+        # A refusal that was returned has left its own row.
         return _encoded(reply)
 
     return invoke

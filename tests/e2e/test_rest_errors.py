@@ -46,7 +46,7 @@ def test_the_server_says_reason_and_fields(rest: httpx.Client) -> None:
     assert reason(reply) == "WIRE_ERROR_REASON_INVALID_FIELD"
     assert details(reply)[ERROR_INFO]["domain"] == "greenroom"
     fields = {each["field"] for each in details(reply)[BAD_REQUEST]["fieldViolations"]}
-    assert fields == {"email", "password", "persona"}
+    assert fields == {"email", "password"}
 
 
 def test_without_and_with_wrong_credentials(rest: httpx.Client) -> None:

@@ -135,6 +135,15 @@ def test_a_visit(typescript: Path, site: Site, tmp_path: Path, transport: str) -
     assert lines == [*asked, "done"]
 
 
+def test_two_factors_and_a_device_list(typescript: Path, site: Site) -> None:
+    """An authenticator app is enrolled and logs in, backup codes stand in for it, devices are signed out."""
+    plan = {"url": site.url, "email": site.person("ada").email, "password": PASSWORD}
+    with program(str(typescript / "dist/tests/factors.js"), json.dumps(plan)) as visit:
+        assert visit.stdout is not None
+        assert visit.stdout.read() == "done\n"
+        assert visit.wait() == 0
+
+
 def web_key(site: Site) -> str:
     """A key for the storage of a web framework, of the first super_admin, who is made for it."""
     address, password = "root@example.com", "a very long sentence about tea"

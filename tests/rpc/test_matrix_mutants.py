@@ -20,10 +20,10 @@ from server.auth.models import ApiKey, AuditEvent, Identity, MfaFactor, Passkey,
 from server.auth.rules import Actor
 from server.chat import models as chat_models
 from server.wire.policies import AccessRule, MethodRule, rule_of
-from tests.rpc.test_matrix import powerless, surprises
+from tests.rpc.test_matrix import surprises
 from tests.rpc.test_matrix_objects import laid_open, shown_to, somebody
 from tests.support.databases import drop_database, fresh_database
-from tests.support.principals import Principal, principals
+from tests.support.principals import Principal, powerless, principals
 from tests.support.serve import Greenroom, serving
 from tests.support.services import all_methods
 
@@ -83,7 +83,7 @@ def _policy_mutants() -> Iterator[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def _fresh(tmp_path: Path) -> AsyncIterator[Greenroom]:
+async def fresh(tmp_path: Path) -> AsyncIterator[Greenroom]:
     url = fresh_database("sqlite")
     async with serving(url, tmp_path) as server:
         yield server
@@ -106,7 +106,7 @@ async def test_every_policy_that_is_weakened_is_noticed(
         (principals, set(MUTATIONS) - {PERMISSION}),
         (_less_permitted, {PERMISSION}),
     ):
-        async with _fresh(tmp_path) as server:
+        async with fresh(tmp_path) as server:
             mutants = [one for one in _policy_mutants() if one[0] in kinds and one[1] in rules]
             chosen = (
                 mutants if ALL else list({kind: (kind, name) for kind, name in mutants}.values())
@@ -120,7 +120,7 @@ async def test_every_policy_that_is_weakened_is_noticed(
 async def _less_permitted(server: Greenroom) -> list[Principal]:
     """Those that a permission keeps out, and nothing else does."""
     narrow = [who for who in await principals(server) if who.name == "narrow service"]
-    return narrow + await powerless(server)
+    return narrow + [await powerless(server, role) for role in ("admin", "super_admin")]
 
 
 async def _survivors(
@@ -204,7 +204,7 @@ async def test_every_scope_that_is_dropped_is_noticed(
     owner, name = scope
     replacement, names = SCOPES[scope]
     methods = [METHODS[f"greenroom.{one}"] for one in names]
-    async with _fresh(tmp_path) as server:
+    async with fresh(tmp_path) as server:
         who = await somebody(server, "creator")
         targets = [one for one in methods if not one.name.startswith("List")]
         lists = [one for one in methods if one.name.startswith("List")]

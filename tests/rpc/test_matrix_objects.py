@@ -18,7 +18,16 @@ from tests.rpc.auth.scenes import in_unit
 from tests.rpc.auth.staff import member_of_staff
 from tests.support.demands import ADMITTED, demands
 from tests.support.digests import table_digests
-from tests.support.principals import Principal, as_user
+from tests.support.principals import (
+    Principal,
+    admin_permitted,
+    as_user,
+    clerk,
+    deleted,
+    powerful_admin,
+    powerless,
+    service,
+)
 from tests.support.resources import (
     CANARY,
     FOR_EVERYBODY,
@@ -31,12 +40,20 @@ from tests.support.resources import (
 from tests.support.serve import Greenroom, Person
 from tests.support.services import all_methods
 
-STRANGERS = ("creator", "agent", "viewer", "staff_editor")
+STRANGERS = ("creator", "agent", "viewer", "staff_editor", "clerk", "powerless admin", "deleted")
 STAFF = ("admin", "super_admin")
+ODD = {
+    "clerk": clerk,
+    "deleted": deleted,
+    "powerful admin": powerful_admin,
+    "service": service("full", "auth.web_storage", "auth.tokens.introspect"),
+    "reading admin": lambda server: admin_permitted(server, "auth.users.read"),
+    "powerless admin": lambda server: powerless(server, "admin"),
+}
 REFUSED = {StatusCode.NOT_FOUND, StatusCode.PERMISSION_DENIED, StatusCode.UNAUTHENTICATED}
 
 
-def _paths(method: MethodDescriptor) -> list[str]:
+def paths_of(method: MethodDescriptor) -> list[str]:
     return [path for path in id_paths(method.input_type) if path not in NO_RESOURCE]
 
 
@@ -48,7 +65,7 @@ def _is_for_services(method: MethodDescriptor) -> bool:
 METHODS = [
     method
     for method in all_methods()
-    if _paths(method)
+    if paths_of(method)
     and not _is_for_services(method)
     and method.full_name not in TESTED_ELSEWHERE | FOR_EVERYBODY
 ]
@@ -93,8 +110,9 @@ def _refusal(error: aio.AioRpcError, value: str) -> Answer:
 
 
 def _reaches(method: MethodDescriptor, who: Principal) -> bool:
-    """Whether somebody may do it to what belongs to others."""
-    return "ADMIN" in demands()[method.full_name].access and bool(who.roles & set(STAFF))
+    """Whether somebody may do it to what belongs to others: who permits is the role, not its name."""
+    admin = bool(who.roles & set(STAFF)) and bool(who.permissions)
+    return "ADMIN" in demands()[method.full_name].access and admin
 
 
 def test_every_id_has_a_factory() -> None:
@@ -104,7 +122,7 @@ def test_every_id_has_a_factory() -> None:
         f"{method.full_name}: {path}"
         for method in all_methods()
         if not _is_for_services(method) and method.full_name not in TESTED_ELSEWHERE
-        for path in _paths(method)
+        for path in paths_of(method)
         if path not in RESOURCES
     }
     assert missing == set(), "add these to RESOURCES in tests/support/resources.py"
@@ -112,6 +130,8 @@ def test_every_id_has_a_factory() -> None:
 
 async def somebody(server: Greenroom, role: str) -> Principal:
     """Somebody new who is signed in."""
+    if role in ODD:
+        return await ODD[role](server)
     person = await (
         server.person("Somebody") if role == "creator" else member_of_staff(server, role, "Staff")
     )
@@ -125,6 +145,8 @@ async def _other(server: Greenroom) -> Person:
         User.update(display_name=CANARY).where(User.id == other.id).execute()
 
     await in_unit(server, mark, write=True)
+    for make in RESOURCES.values():
+        await make(server, other)
     return other
 
 
@@ -142,7 +164,7 @@ async def laid_open(
     for method in methods:
         if _reaches(method, who) or demands()[method.full_name].answer_to(who) != ADMITTED:
             continue
-        for path in _paths(method):
+        for path in paths_of(method):
             foreign_id = await RESOURCES[path](server, other)
             before = await in_unit(server, table_digests)
             foreign = await ask(server, method, who, path, foreign_id)
@@ -162,7 +184,7 @@ async def test_what_is_ones_own_is_reached(server: Greenroom) -> None:
         demand = demands()[method.full_name]
         if not demand.access & {"USER", "OWNER", "MEMBER"}:
             continue
-        for path in _paths(method):
+        for path in paths_of(method):
             who = await somebody(server, "creator")
             assert who.person is not None
             value = await RESOURCES[path](server, who.person)
@@ -186,7 +208,7 @@ async def test_staff_reach_what_belongs_to_others(server: Greenroom, role: str) 
     for method in METHODS:
         if not _reaches(method, who):
             continue
-        for path in _paths(method):
+        for path in paths_of(method):
             value = await RESOURCES[path](server, await _other(server))
             absent = await ask(server, method, who, path, new_id())
             answer = await ask(server, method, who, path, value)
@@ -207,8 +229,6 @@ async def shown_to(
 ) -> list[str]:
     """The reads whose replies hold anything of somebody else."""
     other = await _other(server)
-    for make in RESOURCES.values():
-        await make(server, other)
     shown = []
     for method in methods:
         if method.client_streaming or method.server_streaming or _is_for_services(method):

@@ -1,3 +1,4 @@
+import { timestampDate } from "@bufbuild/protobuf/wkt";
 import type { CallOptions, Client as Stub, Transport } from "@connectrpc/connect";
 import { createClient } from "@connectrpc/connect";
 import { ContractTransport } from "./calls.js";
@@ -14,6 +15,7 @@ import { PasskeyService } from "./gen/greenroom/auth/v1/passkey_service_pb.js";
 import { RegistrationService } from "./gen/greenroom/auth/v1/registration_service_pb.js";
 import { RoleService } from "./gen/greenroom/auth/v1/role_service_pb.js";
 import { IdentityService } from "./gen/greenroom/auth/v1/identity_service_pb.js";
+import type { VerifiedContact } from "./gen/greenroom/auth/v1/otp_service_pb.js";
 import { OtpService } from "./gen/greenroom/auth/v1/otp_service_pb.js";
 import { OAuthService } from "./gen/greenroom/auth/v1/oauth_service_pb.js";
 import { SessionService } from "./gen/greenroom/auth/v1/session_service_pb.js";
@@ -54,6 +56,16 @@ export type Credentials = ({ email: string } | { phone: string } | { username: s
 
 /** What proves a second factor. */
 export type SecondFactor = { totp: string } | { backupCode: string };
+
+/** What makes a session fresh; `passkeyJson` is what `provePasskey` resolves to. */
+export type Proof = SecondFactor | { password: string } | { passkeyJson: string };
+
+/** How every way in ends: the `outcome` of a reply. */
+export type Outcome =
+  | { case: "signedIn"; value: SignedIn }
+  | { case: "mfaChallenge"; value: MfaChallenge }
+  | { case: "verifiedContact"; value: VerifiedContact }
+  | { case: undefined; value?: undefined };
 
 /** Every service as a typed stub, over one connection and with one session. Made by `connect`. */
 export class Client {
@@ -130,9 +142,27 @@ export class Client {
     const { password, deviceName = "" } = credentials;
     const request = { password, deviceName, identifier: identifier(credentials) };
     const { outcome } = await this.auth.logIn(request, options);
+    return this.enter(outcome);
+  }
+
+  /**
+   * Keeps the tokens of a session that was opened in another way: the `outcome` of `otps.verifyOtp`,
+   * `oauth.completeOAuth` or `passkeys.finishPasskeyLogin`. Throws `SecondFactorNeeded` where the account has a
+   * second factor: `completeMfa` goes on.
+   */
+  enter(outcome: Outcome): SignedIn {
     if (outcome.case === "mfaChallenge") throw new SecondFactorNeeded(outcome.value);
-    if (outcome.case !== "signedIn") throw new TypeError("the server wants more than this client knows");
+    if (outcome.case !== "signedIn") throw new TypeError("the server opened no session");
     return this.#signedIn(outcome.value);
+  }
+
+  /**
+   * Makes the session fresh for the calls that demand it (the reason WIRE_ERROR_REASON_STEP_UP_REQUIRED), by the
+   * password or, where the account has a second factor, by that. Resolves to when that ends.
+   */
+  async reauthenticate(proof: Proof, options?: CallOptions): Promise<Date | undefined> {
+    const { privilegedUntilTime } = await this.auth.reauthenticate({ proof: proofOf(proof) }, options);
+    return privilegedUntilTime && timestampDate(privilegedUntilTime);
   }
 
   /**
@@ -142,10 +172,7 @@ export class Client {
   async completeMfa(challenge: MfaChallenge, proof: SecondFactor, options?: CallOptions): Promise<SignedIn> {
     const request = {
       challengeToken: challenge.challengeToken,
-      proof:
-        "totp" in proof
-          ? { case: "totpCode" as const, value: proof.totp }
-          : { case: "backupCode" as const, value: proof.backupCode },
+      proof: codeOf(proof),
     };
     const { signedIn } = await this.mfa.completeMfaChallenge(request, options);
     if (signedIn === undefined) throw new TypeError("the server opened no session");
@@ -186,4 +213,16 @@ function identifier(who: Credentials) {
   if ("email" in who) return { case: "email" as const, value: who.email };
   if ("phone" in who) return { case: "phone" as const, value: who.phone };
   return { case: "username" as const, value: who.username };
+}
+
+function codeOf(proof: SecondFactor) {
+  return "totp" in proof
+    ? { case: "totpCode" as const, value: proof.totp }
+    : { case: "backupCode" as const, value: proof.backupCode };
+}
+
+function proofOf(proof: Proof) {
+  if ("password" in proof) return { case: "password" as const, value: proof.password };
+  if ("passkeyJson" in proof) return { case: "passkeyJson" as const, value: proof.passkeyJson };
+  return codeOf(proof);
 }

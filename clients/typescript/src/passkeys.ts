@@ -1,10 +1,8 @@
 /** Passkeys in a browser: what stands between the server's options and the browser's dialog. */
 import type { CallOptions } from "@connectrpc/connect";
 import type { Client } from "./client.js";
-import { SecondFactorNeeded } from "./errors.js";
 import type { Passkey } from "./gen/greenroom/auth/v1/passkey_pb.js";
 import type { SignedIn } from "./gen/greenroom/auth/v1/sign_in_pb.js";
-import { tokensFromPb } from "./tokens.js";
 
 /** Whose passkey has to answer; anybody's when none is given. */
 export type PasskeyOwner = { email: string } | { phone: string } | { username: string };
@@ -52,15 +50,12 @@ export async function logInWithPasskey(
 ): Promise<SignedIn> {
   const credentialJson = await provePasskey(client, { ...(owner && { owner }), ...how }, options);
   const { outcome } = await client.passkeys.finishPasskeyLogin({ credentialJson, deviceName }, options);
-  if (outcome.case === "mfaChallenge") throw new SecondFactorNeeded(outcome.value);
-  if (outcome.case !== "signedIn") throw new TypeError("the server opened no session");
-  client.keeper.keep(tokensFromPb(outcome.value.tokens));
-  return outcome.value;
+  return client.enter(outcome);
 }
 
 /**
- * What a passkey answers to a fresh challenge, as JSON: for `auth.reauthenticate` with the proof `passkeyJson`,
- * which makes the session fresh again.
+ * What a passkey answers to a fresh challenge, as JSON: `client.reauthenticate({ passkeyJson })` makes the session
+ * fresh again by it.
  */
 export async function provePasskey(
   client: Client,

@@ -2,7 +2,7 @@
 export { Code, ConnectError } from "@connectrpc/connect";
 export type { CallOptions, Transport } from "@connectrpc/connect";
 export { Client } from "./client.js";
-export type { ConnectOptions, Credentials, SecondFactor } from "./client.js";
+export type { ConnectOptions, Credentials, Outcome, Proof, SecondFactor } from "./client.js";
 export { reasonOf, requestIdOf, retryAfterOf, SecondFactorNeeded, SignedOut, violationsOf } from "./errors.js";
 export { EventStream } from "./events.js";
 export type { Cursor, StreamState, WatchOptions } from "./events.js";

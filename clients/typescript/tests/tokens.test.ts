@@ -3,10 +3,14 @@ import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { AuthService } from "../src/gen/greenroom/auth/v1/auth_service_pb.js";
 import { MfaService } from "../src/gen/greenroom/auth/v1/mfa_service_pb.js";
+import { VerifiedContactSchema } from "../src/gen/greenroom/auth/v1/otp_service_pb.js";
+import { MfaChallengeSchema, SignedInSchema } from "../src/gen/greenroom/auth/v1/sign_in_pb.js";
 import { FileTokenStore, MemoryTokenStore, MfaMethod, SecondFactorNeeded, SignedOut } from "../src/node.js";
 import { freshTokens, NOW, pairPb, refusal, stage, stale, unavailable } from "./stage.js";
 
@@ -82,6 +86,39 @@ test("an account with a second factor is signed in by two steps", async () => {
   assert.equal((await client.completeMfa(error.challenge, { totp: "123456" })).user?.id, "totpCode");
   assert.equal(client.isSignedIn, true);
   assert.equal((await client.completeMfa(error.challenge, { backupCode: "ABCDE-12345" })).user?.id, "backupCode");
+});
+
+test("other ways in end like logIn", () => {
+  const { client } = stage(() => undefined, { tokenStore: new MemoryTokenStore() });
+  const value = create(SignedInSchema, { tokens: pairPb(freshTokens(1)), user: { id: "ada" } });
+  assert.equal(client.enter({ case: "signedIn", value }).user?.id, "ada");
+  assert.equal(client.keeper.tokens?.refresh, freshTokens(1).refresh);
+  const challenge = create(MfaChallengeSchema, { challengeToken: "grm_1" });
+  assert.throws(() => client.enter({ case: "mfaChallenge", value: challenge }), SecondFactorNeeded);
+  const contact = create(VerifiedContactSchema, { phone: "+491701234567" });
+  assert.throws(() => client.enter({ case: "verifiedContact", value: contact }), TypeError);
+  assert.throws(() => client.enter({ case: undefined }), TypeError);
+});
+
+test("each proof makes a session fresh", async () => {
+  const seen: unknown[] = [];
+  const privilegedUntilTime = timestampFromMs(NOW + 600_000);
+  const { client } = stage(
+    (router) => {
+      router.service(AuthService, {
+        reauthenticate: ({ proof }) => {
+          seen.push([proof.case, proof.value]);
+          return { privilegedUntilTime };
+        },
+      });
+    },
+    { tokens: freshTokens(1) },
+  );
+  for (const proof of [{ password: "p" }, { totp: "123456" }, { backupCode: "b" }, { passkeyJson: "{}" }]) {
+    assert.equal((await client.reauthenticate(proof))?.getTime(), NOW + 600_000);
+  }
+  const cases = [["password", "p"], ["totpCode", "123456"], ["backupCode", "b"], ["passkeyJson", "{}"]];
+  assert.deepEqual(seen, cases);
 });
 
 test("a token is renewed before it ends, once for all who wait", async () => {

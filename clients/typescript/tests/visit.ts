@@ -32,7 +32,7 @@ assert.ok(wrong instanceof ConnectError && wrong.code === Code.Unauthenticated, 
 assert.equal(reasonOf(wrong), "AUTH_ERROR_REASON_BAD_CREDENTIALS");
 const faulty = await client.auth.signUp({ email: "nobody", password: "short" }).catch((error: unknown) => error);
 assert.equal(reasonOf(faulty), "WIRE_ERROR_REASON_INVALID_FIELD");
-assert.deepEqual(Object.keys(violationsOf(faulty)).sort(), ["email", "password", "persona"]);
+assert.deepEqual(Object.keys(violationsOf(faulty)).sort(), ["email", "password"]);
 
 // A session that is kept in a file, and renewed.
 const { user } = await client.logIn({ email: plan.email, password: plan.password, deviceName: "visit" });

@@ -118,6 +118,7 @@ export class Entrance {
       password: textOf(form, "password"),
       displayName: textOf(form, "display_name"),
       persona: Number(textOf(form, "persona")),
+      username: textOf(form, "username").trim(),
       language: navigator.language,
     });
     field(this.#forms["log-in"], "email").value = this.#email;

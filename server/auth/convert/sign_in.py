@@ -18,10 +18,16 @@ from server.wire.call import Call
 
 
 def identifier_from_pb(request: auth_service_pb2.LogInRequest) -> Identifier:
-    """Which of the identifiers was given, and its value."""
+    """Which of the identifiers was given, and its value. No address is without an @ and no user
+    name has one, so that a form with one field for both is understood."""
     kind = request.WhichOneof("identifier")
     assert kind is not None, "the request was validated"
-    return Identifier(kind, getattr(request, kind))
+    value: str = getattr(request, kind)
+    if kind == "mobile":
+        return Identifier("phone", value)
+    if kind == "email" and "@" not in value:
+        return Identifier("username", value)
+    return Identifier(kind, value)
 
 
 def device_of(call: Call, name: str = "") -> Device:

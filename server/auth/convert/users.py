@@ -112,6 +112,7 @@ def registration_to_pb(registration: Registration) -> registration_pb2.Registrat
         email=registration.email or "",
         phone=registration.phone or "",
         display_name=registration.name,
+        username=registration.username or "",
         info=registration.info,
         persona=user_pb2.Persona.Value(f"PERSONA_{registration.role.upper()}"),
         language=registration.language,

@@ -1,5 +1,6 @@
 """Makes the text and the HTML of a mail out of its parts, by the templates in ``templates/``."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from textwrap import fill
@@ -96,9 +97,15 @@ class Letter:
         return self
 
 
+_DOT_OF_A_NAME = re.compile(r"([.．。｡])(?=[^\W\d_])")
+"""A dot right before a letter, in the forms that domains may be written with."""
+
+
 def one_line(text: str, most: int = 100) -> str:
-    """What somebody else chose to be called, unable to forge a line or a link of the mail."""
+    """What somebody else chose to be called, unable to forge a line or a link of the mail: a bare
+    domain would be made a link of by the program that shows the mail."""
     shown = "".join(character if character.isprintable() else " " for character in text)
+    shown = _DOT_OF_A_NAME.sub(r"\1 ", shown)
     return '"' + " ".join(shown.replace(":", " ").replace('"', "'").split())[:most] + '"'
 
 

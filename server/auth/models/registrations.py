@@ -24,6 +24,7 @@ class Registration(Row):
     password_hash = TextField()
     algorithm = TextField()
     name = TextField(default="")
+    username = TextField(null=True)
     info = TextField(default="")
     role = TextField()
     language = TextField(default="")
@@ -43,7 +44,7 @@ class Registration(Row):
     def save(self, force_insert: bool = False, only: Any = None) -> int | bool:
         """As any row; a new one gets the text that a search looks at."""
         if force_insert:
-            self.search_text = search_text_of(self.name, self.email, self.phone)
+            self.search_text = search_text_of(self.name, self.email, self.phone, self.username)
         return super().save(force_insert=force_insert, only=only)
 
     @property

@@ -11,7 +11,7 @@ from peewee import (
 )
 
 from server.auth.models.accounts import User
-from server.auth.rules import ADMIN_ROLES
+from server.auth.rules import ADMIN_ROLES, REVOKE_SESSIONS
 from server.core.caller import Caller
 from server.core.db import JsonField, Row, TimestampField
 
@@ -57,8 +57,10 @@ class Session(Row):
 
     @classmethod
     def within_reach_of(cls, caller: Caller) -> "ModelSelect[Session]":
-        """The sessions that a caller may end: their own, and any for an administrator."""
-        if caller.roles & ADMIN_ROLES:
+        """The sessions that a caller may end: their own, and any for an administrator
+        who is permitted to."""
+        permitted = not caller.permissions.isdisjoint({REVOKE_SESSIONS, "*"})
+        if permitted and caller.roles & ADMIN_ROLES:
             return cls.select()
         return cls.select().where(cls.user == caller.user_id)
 

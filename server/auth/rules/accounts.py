@@ -1,5 +1,6 @@
 """Accounts and sign-ups: their states, and how what identifies them is folded."""
 
+import re
 import unicodedata
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -33,6 +34,9 @@ ADMIN_ROLES = frozenset({"admin", "super_admin"})
 READ_AUDIT = "auth.audit.read"
 """The permission to read what others did."""
 
+REVOKE_SESSIONS = "auth.sessions.revoke"
+"""The permission to end the sessions of others."""
+
 
 REGISTRATION_LIFE = timedelta(days=7)
 """How long an unproven sign-up waits; a new token can be asked for meanwhile."""
@@ -44,6 +48,11 @@ VERIFICATION_LIFE = timedelta(hours=24)
 
 RESET_LIFE = timedelta(hours=1)
 """How long a mailed token for a new password can be used."""
+
+
+SHORTEST_USERNAME = 3
+
+_NOT_IN_USERNAMES = re.compile(r"[^a-z0-9._-]")
 
 
 MOST_LISTED_REGISTRATIONS = 3
@@ -65,6 +74,19 @@ def fold_email(email: str) -> str:
 def fold_username(username: str) -> str:
     """The form in which user names are stored and compared."""
     return unicodedata.normalize("NFC", plain_text(username)).lower()
+
+
+def username_from(name: str) -> str:
+    """A user name made of what somebody is called, for those who were not asked for one."""
+    words = unicodedata.normalize("NFKD", name).casefold().split()
+    plain = (_NOT_IN_USERNAMES.sub("", word) for word in words)
+    stem = ".".join(word for word in plain if word)[:50].strip("._-")
+    return stem if len(stem) >= SHORTEST_USERNAME else "user"
+
+
+def username_variant(username: str, account_id: str) -> str:
+    """Another user name in place of a taken one: told apart by the random end of the account's id."""
+    return f"{username[:41].rstrip('._-')}-{account_id[-8:]}"
 
 
 def name_for(display_name: str, email: str) -> str:

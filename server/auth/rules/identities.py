@@ -80,7 +80,7 @@ def told_url(value: object) -> str:
     """The address of a picture; empty for what is none."""
     if not isinstance(value, str) or len(value) > _LONGEST_URL:
         return ""
-    return value if _URL.fullmatch(value) else ""
+    return value if _URL.fullmatch(value) and "\0" not in value else ""
 
 
 def told_details(profile: Mapping[str, Any], *names: str) -> dict[str, str | bool]:

@@ -36,9 +36,17 @@ OTP_GAP = timedelta(minutes=1)
 OTPS_PER_HOUR = 5
 """Codes that leave for one destination."""
 
+OTPS_PER_DAY = 15
+"""Codes that leave for one destination within a day: five an hour without an end would be a way to
+pester somebody."""
+
 OTPS_PER_NETWORK = 30
 """Codes that leave for the requests of one network within an hour: texts cost money, and numbers
 that pay their owner for each are dialled in series."""
+
+OTPS_PER_BLOCK = 60
+"""Codes that leave within an hour for numbers that differ in their last four digits only, whoever
+asks: numbers that pay their owner are rented in series, and dialled from many networks."""
 
 OTP_RESENT_WITHIN = timedelta(days=1)
 """How long after a code of a sign-up another one can be asked for by its id."""
@@ -66,16 +74,26 @@ def otp_open(*, consumed_at: datetime | None, expires_at: datetime, now: datetim
     return consumed_at is None and expires_at > now
 
 
+def block_of(phone: str) -> str:
+    """What a number in E.164 has in common with its neighbours: all but its last four digits."""
+    return phone[:-4]
+
+
 def send_wait(
-    recent: Sequence[datetime], now: datetime, *, most: int, gap: timedelta = timedelta(0)
+    recent: Sequence[datetime],
+    now: datetime,
+    *,
+    most: int,
+    gap: timedelta = timedelta(0),
+    within: timedelta = timedelta(hours=1),
 ) -> float:
     """Seconds until another code may leave after those of ``recent`` times, oldest first: ``most``
-    within an hour, and each ``gap`` after the one before it. 0 when it may leave now."""
-    hour = timedelta(hours=1)
-    lately = [sent for sent in recent if sent > now - hour]
+    ``within`` an hour or another time, and each ``gap`` after the one before it. 0 when it may leave
+    now."""
+    lately = [sent for sent in recent if sent > now - within]
     free_at = now
     if len(lately) >= most:
-        free_at = max(free_at, lately[-most] + hour)
+        free_at = max(free_at, lately[-most] + within)
     if lately:
         free_at = max(free_at, lately[-1] + gap)
     return (free_at - now).total_seconds()

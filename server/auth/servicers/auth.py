@@ -55,7 +55,7 @@ class AuthServicer:
     async def SignUp(self, request: pb.SignUpRequest, call: Call) -> pb.SignUpResponse | Refused:
         """Hashes the password whatever comes of it, then opens the sign-up."""
         wanted = sign_up_from_pb(request)
-        known = (wanted.folded_email or wanted.phone, wanted.display_name)
+        known = (wanted.folded_email or wanted.phone, wanted.display_name, wanted.username)
         hashed = await self._passwords.accept(request.password, known)
         if wanted.phone:
             return await self._sign_up_by_phone(wanted, hashed, call)

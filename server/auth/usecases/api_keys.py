@@ -13,6 +13,7 @@ from server.auth.models import ApiKey, User
 from server.auth.rules import (
     MOST_API_KEYS,
     api_key_end,
+    check_rank,
     check_scopes,
     may_act,
     new_api_key,
@@ -20,7 +21,7 @@ from server.auth.rules import (
     public_part,
     scopes_left,
 )
-from server.auth.usecases.second_factors import locked_user
+from server.auth.usecases.second_factors import locked_caller
 from server.auth.usecases.users import acting, rights_of
 from server.core.caller import Caller
 from server.core.db import locked
@@ -46,9 +47,7 @@ def create_api_key(
     unit: Unit, name: str, scopes: Sequence[str], expires_at: datetime | None
 ) -> NewApiKey:
     """Makes a key of the caller's. Nobody makes one for somebody else: it would speak for them."""
-    user = locked_user(unit.caller.user_id)
-    if user is None:
-        raise CredentialsInvalid
+    user = locked_caller(unit)
     check_scopes(scopes, acting(unit).permissions)
     end = api_key_end(expires_at, unit.now)
     if ApiKey.live_for(user.id, unit.now).count() >= MOST_API_KEYS:
@@ -86,11 +85,13 @@ def list_api_keys(
 
 def revoke_api_key(unit: Unit, api_key_id: str) -> ApiKey:
     """Ends one of the caller's keys, or anybody's when an administrator calls; one that has ended
-    stays ended."""
+    stays ended. ``SuperAdminOnly`` for a key of somebody above the caller."""
     reachable = ApiKey.within_reach_of(unit.caller).where(ApiKey.id == api_key_id)
     row = locked(reachable).get_or_none()
     if row is None:
         raise ApiKeyNotFound
+    if row.user_id != unit.caller.user_id:
+        check_rank(acting(unit), rights_of(row.user_id)[0])
     if row.revoked_at is None:
         _revoke(unit, row)
         unit.audit(actions.API_KEY_REVOKE, resource=f"apiKeys/{row.id}", owner=row.user_id)

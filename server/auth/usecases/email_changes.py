@@ -23,9 +23,8 @@ from server.auth.usecases.password_resets import (
     supersede_sign_ups,
     void_tokens,
 )
-from server.auth.usecases.second_factors import locked_user
+from server.auth.usecases.second_factors import locked_caller, locked_user
 from server.auth.usecases.users import may_sign_in
-from server.core.errors import CredentialsInvalid
 from server.core.ids import new_secret
 from server.core.unit import Unit
 
@@ -35,9 +34,7 @@ def ask_change(unit: Unit, new_email: str, *, desk: PasswordDesk) -> str:
     returns the folded address: the caller cannot tell which it was. ``EmailUnchanged`` when it is
     the caller's own already."""
     email = fold_email(new_email)
-    user = locked_user(unit.caller.user_id)
-    if user is None:
-        raise CredentialsInvalid
+    user = locked_caller(unit)
     if user.email == email and user.email_verified_at is not None:
         raise EmailUnchanged(field="new_email")
     may_mail = may_send(unit, desk.keyring, email, spaced=True)

@@ -25,10 +25,10 @@ from server.auth.rules import (
 )
 from server.auth.usecases.oauth import refuse
 from server.auth.usecases.provider_tokens import keep_identity, renew_identity
-from server.auth.usecases.second_factors import locked_user
+from server.auth.usecases.second_factors import locked_caller
 from server.auth.usecases.signing_in import SignInDesk
 from server.auth.usecases.ways_in import check_other_way_in
-from server.core.errors import CredentialsInvalid, Refused
+from server.core.errors import Refused
 from server.core.pagination import Order, Page, Pages, paginate
 from server.core.unit import Unit
 
@@ -48,7 +48,7 @@ def list_identities(unit: Unit, pages: Pages, *, page_size: int, page_token: str
 def complete_link(unit: Unit, proven: ProvenIdentity, *, desk: SignInDesk) -> Identity | Refused:
     """Does what the table says for somebody who is signed in and has just proven who they are: that
     they have is the policy of the method."""
-    user = _caller(unit)
+    user = locked_caller(unit)
     identity = Identity.at_provider(proven.provider, proven.subject).get_or_none()
     verdict = verdict_on(_case_of(user, identity, proven))
     if identity is not None and identity.issuer != proven.issuer:
@@ -81,7 +81,7 @@ def complete_link(unit: Unit, proven: ProvenIdentity, *, desk: SignInDesk) -> Id
 
 def unlink_identity(unit: Unit, identity_id: str, *, outbox: Outbox) -> None:
     """Takes a way in away from the caller, unless it is the last one."""
-    user = _caller(unit)
+    user = locked_caller(unit)
     identity = Identity.for_user(user.id).where(Identity.id == identity_id).get_or_none()
     if identity is None:
         raise IdentityNotFound
@@ -94,14 +94,6 @@ def unlink_identity(unit: Unit, identity_id: str, *, outbox: Outbox) -> None:
 def drop_identities(user_id: str) -> None:
     """Takes every identity off an account whose address turned out to be somebody else's."""
     Identity.delete().where(Identity.user == user_id).execute()
-
-
-def _caller(unit: Unit) -> User:
-    """The caller, locked: ways in are given and taken one after the other."""
-    user = locked_user(unit.caller.user_id)
-    if user is None:
-        raise CredentialsInvalid
-    return user
 
 
 def _case_of(user: User, identity: Identity | None, proven: ProvenIdentity) -> Case:

@@ -13,7 +13,7 @@ from server.auth.errors import (
     TooManyMfaFactors,
 )
 from server.auth.events import UserChanged
-from server.auth.models import MfaChallenge, MfaFactor, RecoveryCode, Session, User
+from server.auth.models import MfaChallenge, MfaFactor, RecoveryCode, Session
 from server.auth.rules import (
     ENROLMENT_LIFE,
     MOST_FACTORS,
@@ -28,7 +28,7 @@ from server.auth.usecases.second_factors import (
     count_code_try,
     drop_backup_codes,
     has_active_factor,
-    locked_user,
+    locked_caller,
     renew_backup_codes,
     seal_secret,
     take_back_try,
@@ -36,7 +36,7 @@ from server.auth.usecases.second_factors import (
     uses_step,
 )
 from server.auth.usecases.signing_in import SignInDesk
-from server.core.errors import CredentialsInvalid, Refused
+from server.core.errors import Refused
 from server.core.ids import new_id
 from server.core.pagination import Order, Page, Pages, paginate
 from server.core.sealing import Keyring
@@ -74,7 +74,7 @@ class OwnFactors:
 def create_factor(unit: Unit, label: str, *, keyring: Keyring) -> NewFactor:
     """Begins an enrolment, in place of one that was begun earlier; ``TooManyMfaFactors`` when
     there are as many active factors as there may be."""
-    user = _caller(unit)
+    user = locked_caller(unit)
     if MfaFactor.active_for(user.id).count() >= MOST_FACTORS:
         raise TooManyMfaFactors(most=MOST_FACTORS)
     MfaFactor.delete().where(
@@ -97,7 +97,7 @@ def create_factor(unit: Unit, label: str, *, keyring: Keyring) -> NewFactor:
 
 def begin_activation(unit: Unit, factor_id: str) -> CodeTry | Refused:
     """Counts a try at the first code of a factor, to be committed before the code is looked at."""
-    user = _caller(unit)
+    user = locked_caller(unit)
     factor = _pending(unit, factor_id)
     return count_code_try(unit, user.id, CodeKind.TOTP, actions.MFA_ACTIVATE, _name_of(factor))
 
@@ -107,7 +107,7 @@ def complete_activation(
 ) -> ActivatedFactor | Refused:
     """Puts a factor in use when its first code is right. The calling session has proven it; what
     the user's other sessions were trusted with is over."""
-    user = _caller(unit)
+    user = locked_caller(unit)
     factor = _pending(unit, factor_id)
     if not uses_step(unit, factor, code, desk.keyring):
         return code_refused(unit, user, tried, actions.MFA_ACTIVATE, _name_of(factor), desk.outbox)
@@ -144,7 +144,7 @@ def list_factors(unit: Unit, pages: Pages, *, page_size: int, page_token: str) -
 def delete_factor(unit: Unit, factor_id: str, *, desk: SignInDesk) -> None:
     """Removes one of the caller's factors; with the last active one goes all that is asked for at
     sign-in. ``MfaFactorNotFound`` for an unknown one and for somebody else's."""
-    user = _caller(unit)
+    user = locked_caller(unit)
     factor = _own(unit, factor_id)
     factor.delete_instance()
     if not has_active_factor(user.id):
@@ -159,20 +159,13 @@ def delete_factor(unit: Unit, factor_id: str, *, desk: SignInDesk) -> None:
 def regenerate_backup_codes(unit: Unit, *, desk: SignInDesk) -> tuple[str, ...]:
     """A new set in place of the old one; ``NoMfaFactor`` where there is nothing to stand in
     for."""
-    user = _caller(unit)
+    user = locked_caller(unit)
     if not has_active_factor(user.id):
         raise NoMfaFactor
     codes = renew_backup_codes(unit, user.id, desk.keyring)
     unit.audit(actions.MFA_BACKUP_CODES, resource=f"users/{user.id}")
     tell_of_factor(unit, user, desk.outbox, "codes_renewed", codes_left=len(codes))
     return codes
-
-
-def _caller(unit: Unit) -> User:
-    user = locked_user(unit.caller.user_id)
-    if user is None:
-        raise CredentialsInvalid
-    return user
 
 
 def _own(unit: Unit, factor_id: str) -> MfaFactor:

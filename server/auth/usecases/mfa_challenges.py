@@ -71,7 +71,10 @@ def complete_challenge(
 def _open(unit: Unit, challenge_id: str, most: int) -> MfaChallenge | None:
     """The challenge as it stands once its user is locked, if it was tried fewer than ``most``
     times and can still be completed."""
-    challenge = MfaChallenge.get_by_id(challenge_id)
+    challenge: MfaChallenge | None = MfaChallenge.get_or_none(MfaChallenge.id == challenge_id)
+    if challenge is None:
+        # Whatever ends a user's sessions deletes the challenges too, also between two looks.
+        return None
     usable = challenge.consumed_at is None and challenge.expires_at > unit.now
     return challenge if usable and challenge.attempts < most else None
 

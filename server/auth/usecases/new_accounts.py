@@ -79,7 +79,7 @@ def create_user(unit: Unit, wanted: NewUser, *, desk: InviteDesk) -> UserView:
     user = _new_row(wanted)
     user.primary_role = next((name for name in PERSONAS if name in wanted.roles), None)
     _check_contacts(user)
-    check_username(user, ())
+    check_username(user, wanted.roles, "username")
     try:
         with unit.savepoint():
             user.save(force_insert=True)

@@ -38,6 +38,7 @@ from server.auth.rules import (
 from server.auth.usecases.provider_tokens import keep_identity, renew_identity
 from server.auth.usecases.second_factors import locked_user
 from server.auth.usecases.signing_in import SignInDesk, SignInOutcome, finish_sign_in
+from server.auth.usecases.usernames import name_wanted, save_named
 from server.auth.usecases.users import may_sign_in
 from server.core.db import locked
 from server.core.errors import Aborted, GreenroomError, Refused
@@ -246,16 +247,18 @@ def _sign_up(
 
 def _create_user(unit: Unit, taken: Taken, proven: ProvenIdentity, *, bare: bool) -> User:
     email = None if bare else proven.email
-    user = User.create(
+    display_name = name_for(proven.name, email or proven.provider)
+    user = User(
         email=email,
         email_verified_at=None if bare else unit.now,
-        display_name=name_for(proven.name, email or proven.provider),
+        display_name=display_name,
         avatar_url=proven.avatar_url or None,
         status=UserStatus.ACTIVE,
         primary_role=taken.persona or None,
         signup_provider=proven.provider,
         language=taken.language,
     )
+    save_named(unit, user, name_wanted(taken.persona, None, display_name), is_new=True)
     if taken.persona:
         role = Role.get(Role.name == taken.persona)
         UserRole.create(user=user.id, role=role.id, create_time=unit.now)

@@ -12,7 +12,7 @@ from server.auth.errors import OtpInvalid, PhoneTaken, TooManyAttempts, Verifica
 from server.auth.events import PhoneVerified, UserChanged
 from server.auth.issuing import Device, hash_of
 from server.auth.mails import phone_changed_mail
-from server.auth.models import Otp, User
+from server.auth.models import Otp, Session, User
 from server.auth.rules import OTP_TRIES, OtpChannel, OtpPurpose, UserStatus
 from server.auth.sms_port import SmsSender
 from server.auth.usecases.new_accounts import void_invites, waits_for_its_person
@@ -165,10 +165,11 @@ def _accept_by_phone(unit: Unit, otp: Otp) -> OtpOutcome | Refused:
 
 
 def _change_phone(unit: Unit, otp: Otp, _device: Device, desk: SignInDesk) -> OtpOutcome | Refused:
-    """Gives the account its new number. One that another account has and never proved is taken off
-    it; a proven one stays where it is."""
+    """Gives the account its new number, while the session that asked for it is open: whoever was
+    thrown out of an account gives it no number afterwards. One that another account has and never
+    proved is taken off it; a proven one stays where it is."""
     user = locked_user(otp.user_id or "")
-    if user is None or not may_sign_in(user, unit.now):
+    if user is None or not may_sign_in(user, unit.now) or not _asker_is_in(unit, otp):
         return _refused(unit, otp)
     owner = User.get_or_none((User.phone == otp.destination) & (User.id != user.id))
     if owner is not None and owner.phone_verified_at is not None:
@@ -190,6 +191,12 @@ def _change_phone(unit: Unit, otp: Otp, _device: Device, desk: SignInDesk) -> Ot
         )
         desk.outbox.enqueue(unit, mail)
     return _told(unit, otp, user, actions.PHONE_CHANGE)
+
+
+def _asker_is_in(unit: Unit, otp: Otp) -> bool:
+    session_id = (otp.metadata or {}).get("session_id")
+    own = Session.open_for(otp.user_id or "", unit.now)
+    return bool(own.where(Session.id == session_id).exists())
 
 
 def _told(unit: Unit, otp: Otp, user: User, action: str) -> ProvenPhone:

@@ -1,13 +1,18 @@
 """Counts of codes that leave and of wrong ones, in the database, so that they hold over parallel
 calls, several servers and restarts."""
 
-from server.auth.models import ContactSend, OtpTries
+from datetime import timedelta
+
+from server.auth.models import ContactSend, Otp, OtpTries
 from server.auth.rules import (
     OTP_GAP,
     OTP_LIMIT,
+    OTPS_PER_BLOCK,
+    OTPS_PER_DAY,
     OTPS_PER_HOUR,
     OTPS_PER_NETWORK,
     Tally,
+    block_of,
     counted,
     network_of,
     send_wait,
@@ -62,6 +67,9 @@ def count_send(unit: Unit, keyring: Keyring, destination: str) -> float:
         _key(keyring, f"otp:{destination}"): (OTPS_PER_HOUR, OTP_GAP),
         _key(keyring, f"otp-network:{network}"): (OTPS_PER_NETWORK, OTP_GAP * 0),
     }
+    if destination.startswith("+"):
+        block = _key(keyring, f"otp-block:{block_of(destination)}")
+        limits[block] = (OTPS_PER_BLOCK, OTP_GAP * 0)
     rows = {}
     for contact in sorted(limits):
         ContactSend.insert(contact=contact, update_time=unit.now).on_conflict_ignore().execute()
@@ -70,6 +78,9 @@ def count_send(unit: Unit, keyring: Keyring, destination: str) -> float:
         send_wait([instant(sent) for sent in rows[contact].recent], unit.now, most=most, gap=gap)
         for contact, (most, gap) in limits.items()
     )
+    # The day is told by the codes themselves, which are kept for one: the row of the destination is
+    # locked, so that none is on its way that is not seen.
+    wait = max(wait, _wait_of_day(unit, destination))
     if wait > 0:
         return wait
     for contact, (most, _) in limits.items():
@@ -78,6 +89,17 @@ def count_send(unit: Unit, keyring: Keyring, destination: str) -> float:
         row.update_time = unit.now
         row.save()
     return 0.0
+
+
+def _wait_of_day(unit: Unit, destination: str) -> float:
+    day = timedelta(days=1)
+    sent = (
+        Otp.select(Otp.create_time)
+        .where((Otp.destination == destination) & (Otp.create_time > unit.now - day))
+        .order_by(Otp.create_time)
+    )
+    times = [otp.create_time for otp in sent]
+    return send_wait(times, unit.now, most=OTPS_PER_DAY, within=day)
 
 
 def _key(keyring: Keyring, name: str) -> str:

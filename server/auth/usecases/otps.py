@@ -49,10 +49,12 @@ class OtpWish:
 
 @dataclass(frozen=True, slots=True)
 class OtpTarget:
-    """Whom a code is for: an account, a sign-up, or nobody."""
+    """Whom a code is for: an account, a sign-up, or nobody. With a ``session_id`` it is good while
+    that session is open, and no longer."""
 
     user_id: str | None = None
     registration_id: str | None = None
+    session_id: str | None = None
 
 
 NOBODY = OtpTarget()
@@ -89,7 +91,8 @@ def start_phone_change(unit: Unit, phone: str, *, courier: OtpCourier) -> Otp | 
     if user.phone == phone and user.phone_verified_at is not None:
         raise PhoneUnchanged(field="new_phone")
     wish = OtpWish(OtpPurpose.CHANGE_PHONE, OtpChannel.SMS, phone)
-    return _open(unit, wish, OtpTarget(user_id=user.id), courier)
+    target = OtpTarget(user_id=user.id, session_id=unit.caller.session_id)
+    return _open(unit, wish, target, courier)
 
 
 def sign_up_by_phone(
@@ -154,7 +157,11 @@ def _keep(unit: Unit, wish: OtpWish, target: OtpTarget, courier: OtpCourier) -> 
         user=target.user_id,
         registration=target.registration_id,
         reference=unit.request_id,
-        metadata={"ip": unit.address, "user_agent": unit.user_agent[:LONGEST_USER_AGENT]},
+        metadata={
+            "ip": unit.address,
+            "user_agent": unit.user_agent[:LONGEST_USER_AGENT],
+            "session_id": target.session_id,
+        },
         expires_at=unit.now + OTP_LIFE,
     )
     courier.enqueue(unit, otp, secret)

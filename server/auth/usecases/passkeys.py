@@ -41,7 +41,7 @@ from server.auth.rules import (
 )
 from server.auth.usecases.log_in import Identifier
 from server.auth.usecases.reauthentication import raise_session
-from server.auth.usecases.second_factors import locked_user, tell_of_factor
+from server.auth.usecases.second_factors import locked_caller, locked_user, tell_of_factor
 from server.auth.usecases.signing_in import SignInDesk, SignInOutcome, finish_sign_in
 from server.auth.usecases.users import may_sign_in
 from server.auth.usecases.ways_in import check_other_way_in
@@ -121,9 +121,7 @@ def finish_registration(
         made = desk.party.verified_registration(new, new.claims.challenge)
     except PasskeyInvalid as error:
         return _not_added(unit, error)
-    user = locked_user(unit.caller.user_id)
-    if user is None:
-        raise CredentialsInvalid
+    user = locked_caller(unit)
     if Passkey.for_user(user.id).count() >= MOST_PASSKEYS:
         return _not_added(unit, TooManyPasskeys(most=MOST_PASSKEYS))
     passkey = _stored(unit, user, made, challenge.user_handle or "", plain_text(label))

@@ -28,7 +28,9 @@ def known_of_caller(unit: Unit) -> tuple[str, ...]:
 
 def begin_change(unit: Unit, device: Device, *, keyring: Keyring) -> Candidate | Refused:
     """Counts a try at the caller's password, together with those of LogIn."""
-    user = User.get_by_id(unit.caller.user_id)
+    user = User.get_or_none(User.id == unit.caller.user_id)
+    if user is None:
+        raise CredentialsInvalid
     subjects = subjects_of(unit, keyring, user, "", device.address)
     wait = count_try(unit, subjects)
     if wait > 0:

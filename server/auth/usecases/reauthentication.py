@@ -25,6 +25,7 @@ from server.auth.usecases.second_factors import (
     count_code_try,
     forget_failures,
     has_active_factor,
+    locked_caller,
     locked_user,
 )
 from server.auth.usecases.signing_in import SignInDesk
@@ -37,7 +38,9 @@ from server.core.unit import Unit
 def begin_by_password(unit: Unit, device: Device, *, keyring: Keyring) -> Candidate | Refused:
     """Counts a try at the caller's password, together with the tries of LogIn. Refuses when the
     user has a second factor: somebody who only knows the password gains nothing by it."""
-    user = User.get_by_id(unit.caller.user_id)
+    user = User.get_or_none(User.id == unit.caller.user_id)
+    if user is None:
+        raise CredentialsInvalid
     if has_active_factor(user.id):
         return _refused(unit, "SECOND_FACTOR_REQUIRED", "password", SecondFactorRequired())
     subjects = subjects_of(unit, keyring, user, "", device.address)
@@ -67,7 +70,7 @@ def complete_by_password(
 
 def begin_by_code(unit: Unit, code: Code) -> CodeTry | Refused:
     """Counts a try at a code, together with those of challenges and enrolments."""
-    user = _caller(unit)
+    user = locked_caller(unit)
     if not has_active_factor(user.id):
         raise NoMfaFactor
     return count_code_try(unit, user.id, code.kind, actions.REAUTHENTICATE, _session_name(unit))
@@ -77,7 +80,7 @@ def complete_by_code(
     unit: Unit, code: Code, tried: CodeTry, *, desk: SignInDesk
 ) -> datetime | Refused:
     """Raises the session when the code is right."""
-    user = _caller(unit)
+    user = locked_caller(unit)
     if not accept_code(unit, user, code, desk.keyring, desk.outbox):
         return code_refused(
             unit, user, tried, actions.REAUTHENTICATE, _session_name(unit), desk.outbox
@@ -100,13 +103,6 @@ def raise_session(unit: Unit, method: str, *, desk: SignInDesk) -> datetime:
     change_privilege(unit, session, until)
     unit.audit(actions.REAUTHENTICATE, resource=f"sessions/{session.id}", by=method)
     return until
-
-
-def _caller(unit: Unit) -> User:
-    user = locked_user(unit.caller.user_id)
-    if user is None:
-        raise CredentialsInvalid
-    return user
 
 
 def _refused(unit: Unit, result: str, by: str, error: GreenroomError) -> Refused:

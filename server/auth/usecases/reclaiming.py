@@ -1,6 +1,6 @@
 """What becomes of an account that turned out to be somebody else's."""
 
-from server.auth.models import Passkey, WebAuthenticator
+from server.auth.models import Passkey, VerificationToken, WebAuthenticator
 from server.auth.rules import RevokeReason
 from server.auth.usecases.api_keys import revoke_all_api_keys
 from server.auth.usecases.identities import drop_identities
@@ -11,10 +11,14 @@ from server.core.unit import Unit
 
 def drop_ways_in(unit: Unit, user_id: str) -> None:
     """Takes every way in but the password off an account whose address was proven by its owner, so
-    that nothing survives of who had it before."""
+    that nothing survives of who had it before: neither what opens it, nor a change of address that
+    was asked for and would open it later. A change of number ends with the session that asked."""
     end_all_sessions(unit, user_id, RevokeReason.RECLAIMED)
     revoke_all_api_keys(unit, user_id)
     drop_identities(user_id)
     drop_second_factors(user_id)
     Passkey.delete().where(Passkey.user == user_id).execute()
     WebAuthenticator.delete().where(WebAuthenticator.user == user_id).execute()
+    VerificationToken.update(consumed_at=unit.now, update_time=unit.now).where(
+        (VerificationToken.user == user_id) & VerificationToken.consumed_at.is_null()
+    ).execute()

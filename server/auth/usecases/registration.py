@@ -25,6 +25,7 @@ from server.auth.rules import (
     RegistrationStatus,
     UserStatus,
     fold_email,
+    fold_username,
     name_for,
     plain_text,
 )
@@ -37,6 +38,7 @@ from server.auth.usecases.new_accounts import (
     waits_for_its_person,
 )
 from server.auth.usecases.reclaiming import drop_ways_in
+from server.auth.usecases.usernames import name_wanted, save_named
 from server.auth.usecases.users import rights_of, tell_rights_changed
 from server.core.db import locked
 from server.core.ids import new_secret
@@ -55,6 +57,7 @@ class SignUp:
     email: str
     phone: str
     display_name: str
+    username: str
     persona: str
     language: str
     info: str
@@ -103,6 +106,7 @@ def open_registration(unit: Unit, wanted: SignUp, password_hash: str) -> Registr
         password_hash=password_hash,
         algorithm=ALGORITHM,
         name=name_for(wanted.display_name, wanted.folded_email),
+        username=fold_username(wanted.username) or None,
         info=plain_text(wanted.info),
         role=wanted.persona,
         language=plain_text(wanted.language),
@@ -169,9 +173,16 @@ def prove_phone_sign_up(unit: Unit, registration_id: str, phone: str) -> User:
 
 def _contender(kind: str, contact: str, registration_id: str) -> Registration | None:
     """One of the sign-ups of an address or a number. All of them are locked in one order: of two
-    that are proven at once, one wins."""
-    contenders = locked(Registration.of_contact(kind, contact))
-    return {row.id: row for row in contenders}.get(registration_id)
+    that are proven at once, one wins. Anybody can sign up with the contact as often as they like, so
+    of the others no more than the ids is read."""
+    contenders = Registration.of_contact(kind, contact).select(Registration.id)
+    list(locked(contenders).tuples())
+    found: Registration | None = (
+        Registration.of_contact(kind, contact)
+        .where(Registration.id == registration_id)
+        .get_or_none()
+    )
+    return found
 
 
 def is_settled(user: User, kind: str) -> bool:
@@ -188,11 +199,8 @@ def _settle(unit: Unit, registration: Registration) -> User:
     owner = locked(User.by_identifier(kind, contact)).get_or_none()
     if owner is not None and is_settled(owner, kind):
         raise VerificationTokenInvalid(field="token")
-    if owner is not None and kind == "phone" and owner.email_verified_at is not None:
-        release_phone(unit, owner)
-        owner = None
-    if owner is None:
-        owner = create_account(unit, registration)
+    if owner is None or (kind == "phone" and owner.email_verified_at is not None):
+        owner = _create_account_instead(unit, registration, owner)
     elif waits_for_its_person(owner):
         _take_up(unit, owner, registration)
     elif registration.user_id != owner.id:
@@ -208,6 +216,19 @@ def _settle(unit: Unit, registration: Registration) -> User:
     registration.save()
     unit.emit(UserChanged(owner.id))
     return owner
+
+
+def _create_account_instead(unit: Unit, registration: Registration, former: User | None) -> User:
+    """The account of a proven sign-up, whose number is taken off the account that has it unproven, if
+    there is one. ``VerificationTokenInvalid``, with nothing changed, where somebody took the contact
+    in this moment: who comes by a provider or is added by staff locks no sign-ups."""
+    try:
+        with unit.savepoint():
+            if former is not None:
+                release_phone(unit, former)
+            return create_account(unit, registration)
+    except peewee.IntegrityError:
+        raise VerificationTokenInvalid(field="token") from None
 
 
 def release_phone(unit: Unit, user: User) -> None:
@@ -229,7 +250,7 @@ def supersede_others(unit: Unit, kind: str, contact: str, but: str = "") -> None
 
 def create_account(unit: Unit, registration: Registration) -> User:
     """Makes the account of a sign-up, in use at once, with its password and its first role."""
-    user = User.create(
+    user = User(
         email=registration.email,
         phone=registration.phone,
         display_name=registration.name,
@@ -238,6 +259,7 @@ def create_account(unit: Unit, registration: Registration) -> User:
         signup_provider=registration.kind,
         language=registration.language,
     )
+    save_named(unit, user, _username_of(registration), is_new=True)
     store_password(unit, user, registration.password_hash, registration.algorithm)
     _grant_persona(unit, user, registration.role)
     unit.emit(SignedUp(user.id, registration.role, registration.language))
@@ -256,6 +278,8 @@ def _take_up(unit: Unit, owner: User, registration: Registration) -> None:
     if registration.role not in held:
         _grant_persona(unit, owner, registration.role)
     owner.primary_role = owner.primary_role or registration.role
+    if owner.username is None:
+        save_named(unit, owner, _username_of(registration))
     unit.emit(SignedUp(owner.id, registration.role, registration.language))
 
 
@@ -270,9 +294,9 @@ def _reclaim(unit: Unit, owner: User, registration: Registration) -> None:
     other = "phone" if registration.kind == "email" else "email"
     setattr(owner, other, None)
     setattr(owner, f"{other}_verified_at", None)
-    owner.username = None
     owner.first_name = owner.last_name = None
     owner.avatar_url = owner.avatar_media_id = owner.cover_url = None
+    save_named(unit, owner, _username_of(registration))
     UserRole.delete().where(UserRole.user == owner.id).execute()
     _grant_persona(unit, owner, registration.role)
     tell_rights_changed(unit, owner.id)
@@ -287,6 +311,10 @@ def _activate_at_once(unit: Unit, registration: Registration) -> None:
         return  # Another sign-up of the address was faster; this one can still win by its token.
     registration.user_id = user.id
     registration.save()
+
+
+def _username_of(registration: Registration) -> str:
+    return name_wanted(registration.role, registration.username, registration.name)
 
 
 def _grant_persona(unit: Unit, user: User, persona: str) -> None:

@@ -19,6 +19,7 @@ from server.auth.usecases.user_status import keep_a_super_admin
 from server.auth.usecases.users import (
     UserView,
     acting,
+    check_named,
     etag_of_user,
     lock_super_admins,
     reach,
@@ -59,6 +60,8 @@ def set_user_roles(unit: Unit, user_id: str, names: frozenset[str], etag: str) -
         raise StatusForbids(status=reached.user.status)
     catalogue = catalogue_of(names | held)
     given, taken = check_roles(actor, held=held, wanted=names, catalogue=catalogue)
+    # What is held already may stay: an account of an older system may have no user name yet.
+    check_named(reached.user, given, "roles")
     if SUPER_ADMIN in taken:
         keep_a_super_admin(unit, user_id)
     if given or taken:

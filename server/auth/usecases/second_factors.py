@@ -13,7 +13,7 @@ import pyotp
 from server.auth import audit_actions as actions
 from server.auth.errors import MfaCodeInvalid, TooManyAttempts
 from server.auth.mails import factor_changed_mail
-from server.auth.models import MfaFactor, MfaTries, RecoveryCode, User
+from server.auth.models import MfaFactor, MfaTries, RecoveryCode, Session, User
 from server.auth.outbox import Outbox
 from server.auth.rules import (
     BACKUP_CODES,
@@ -29,7 +29,7 @@ from server.auth.rules import (
     wait_of,
 )
 from server.core.db import locked
-from server.core.errors import Refused
+from server.core.errors import CredentialsInvalid, Refused
 from server.core.sealing import Keyring
 from server.core.unit import Unit
 
@@ -60,6 +60,20 @@ def locked_user(user_id: str) -> User | None:
     """The user, locked: all that is done to their second factors is done one after the other."""
     user: User | None = locked(User.select().where(User.id == user_id)).get_or_none()
     return user
+
+
+def locked_caller(unit: Unit) -> User:
+    """The caller, locked, and their session still open: raises ``CredentialsInvalid`` otherwise.
+
+    Whoever is thrown out of an account has it locked meanwhile. A call that waited for that must not
+    leave behind a way in, or a token, that outlives its session.
+    """
+    user = locked_user(unit.caller.user_id)
+    if user is not None:
+        own = Session.open_for(user.id, unit.now)
+        if own.where(Session.id == unit.caller.session_id).exists():
+            return user
+    raise CredentialsInvalid
 
 
 def count_code_try(

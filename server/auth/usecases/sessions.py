@@ -10,6 +10,7 @@ from server.auth.rules import (
     LONGEST_USER_AGENT,
     RefreshVerdict,
     RevokeReason,
+    check_rank,
     may_act,
     refresh_verdict,
     session_open,
@@ -17,6 +18,7 @@ from server.auth.rules import (
 from server.auth.usecases.endings import end_all_sessions as end_all_sessions
 from server.auth.usecases.endings import end_session as end_session
 from server.auth.usecases.signing_in import SignInDesk
+from server.auth.usecases.users import acting, rights_of
 from server.core.db import locked
 from server.core.errors import Refused
 from server.core.ids import new_id
@@ -51,7 +53,8 @@ def refresh_tokens(unit: Unit, presented: str, *, desk: SignInDesk) -> IssuedTok
         secret = _rotate(unit, session, token, issuer)
     else:
         secret = _leaf_of(token, issuer)
-    tokens = issuer.tokens_of(session, secret, session.expires_at, unit.now)
+    roles, _ = rights_of(user.id)
+    tokens = issuer.tokens_of(session, secret, session.expires_at, unit.now, roles=roles)
     session.save()
     return tokens
 
@@ -148,14 +151,17 @@ def log_out(unit: Unit) -> None:
 def revoke_session(unit: Unit, session_id: str) -> None:
     """Ends one of the caller's sessions, or anybody's when an administrator calls.
 
-    ``SessionNotFound`` for an unknown one and for somebody else's.
+    ``SessionNotFound`` for an unknown one and for somebody else's; ``SuperAdminOnly`` for that of
+    somebody above the caller.
     """
     session = _locked_session(unit, session_id)
     if session is None:
         raise SessionNotFound(session_id=session_id)
+    own = session.user_id == unit.caller.user_id
+    if not own:
+        check_rank(acting(unit), rights_of(session.user_id)[0])
     if session.is_revoked:
         return
-    own = session.user_id == unit.caller.user_id
     end_session(unit, session, RevokeReason.REVOKED if own else RevokeReason.ADMIN)
     unit.audit(actions.REVOKE_SESSION, resource=f"sessions/{session.id}", owner=session.user_id)
 

@@ -22,7 +22,7 @@ from server.auth.rules import (
 from server.auth.usecases.endings import make_room
 from server.auth.usecases.new_devices import tell_of_new_device
 from server.auth.usecases.second_factors import has_active_factor, locked_user
-from server.auth.usecases.users import UserView, view_of
+from server.auth.usecases.users import UserView, rights_of, view_of
 from server.core.ids import new_id, new_secret
 from server.core.sealing import Keyring
 from server.core.unit import Unit
@@ -149,7 +149,8 @@ def open_session(
         privileged_until=unit.now + lifetimes.step_up,
     )
     secret = issuer.new_refresh_secret()
-    tokens = issuer.tokens_of(session, secret, session.expires_at, unit.now)
+    roles, _ = rights_of(user.id)
+    tokens = issuer.tokens_of(session, secret, session.expires_at, unit.now, roles=roles)
     session.save(force_insert=True)
     RefreshToken.create(
         session=session.id,

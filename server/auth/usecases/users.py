@@ -289,16 +289,21 @@ def _stored(name: str, value: Any) -> Any:
     return None if name in _OPTIONAL and not value else value
 
 
-def check_username(user: User, roles: Collection[str]) -> None:
-    """Raises when the user name that ``user`` shall have is taken, or missing where there has to be
-    one."""
+def check_username(user: User, roles: Collection[str], field: str = "user.username") -> None:
+    """Raises, for the ``field`` of the request, when the user name that ``user`` shall have is taken,
+    or missing where there has to be one."""
     if user.username is None:
-        if NAMED_PERSONAS & set(roles):
-            raise UsernameRequired(field="user.username")
+        check_named(user, roles, field)
         return
     taken = User.select().where((User.username == user.username) & (User.id != user.id))
     if taken.exists():
-        raise UsernameTaken(field="user.username")
+        raise UsernameTaken(field=field)
+
+
+def check_named(user: User, roles: Collection[str], field: str) -> None:
+    """Raises ``UsernameRequired`` when the roles go with a user name and ``user`` has none."""
+    if user.username is None and NAMED_PERSONAS & set(roles):
+        raise UsernameRequired(field=field)
 
 
 def _check_primary_role(user: User, roles: Collection[str]) -> None:

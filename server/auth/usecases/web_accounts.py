@@ -50,6 +50,8 @@ class LinkedAccount:
 def link_web_account(unit: Unit, account: LinkedAccount, *, desk: WebAccountDesk) -> None:
     """Links an account to a user, or gives the link that there is its new tokens."""
     user = user_in_use(unit, account.user_id)
+    # Also where the link exists: new tokens would be used in the name of a member of staff.
+    check_unprotected(user)
     found = Identity.at_provider(account.provider, account.provider_account_id).get_or_none()
     if found is not None and found.user_id != user.id:
         raise IdentityTaken
@@ -57,7 +59,6 @@ def link_web_account(unit: Unit, account: LinkedAccount, *, desk: WebAccountDesk
         _take_over(unit, found, account, desk.keyring)
         found.save()
     else:
-        check_unprotected(user)
         found = _link(unit, user, account, desk)
     unit.audit(actions.IDENTITY_LINK, resource=f"identities/{found.id}", by=WEB, owner=user.id)
 

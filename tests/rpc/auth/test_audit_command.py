@@ -22,7 +22,7 @@ from tests.support.serve import Greenroom
 
 ROOT = Path(__file__).parents[3]
 ROUNDS = int(os.environ.get("TAMPERS", "200"))
-"""Tampered logs that are verified; 10,000 in the long run (make soak-auth)."""
+"""Tampered logs that are verified; 10,000 in the long run (make soak-audit)."""
 
 BLANK = {"seq": None, "prev_hash": None, "hash": None}
 Rows = list[AuditEvent]
@@ -48,6 +48,17 @@ def _edit(rows: Rows, rounds: random.Random) -> None:
     text = getattr(row, name) or ""
     at = rounds.randrange(len(text) + 1)
     _write(row.id, **{name: text[:at] + rounds.choice("x0 é") + text[at:]})
+
+
+def _edit_and_link_anew(rows: Rows, rounds: random.Random) -> None:
+    """Somebody knows how rows are hashed, and stops at the next one."""
+    at = rounds.randrange(len(rows))
+    row = rows[at]
+    row.result = "OK" if row.result != "OK" else "REFUSED"
+    hashed = link_hash(row, row.seq or 0, row.prev_hash or "")
+    _write(row.id, result=row.result, hash=hashed)
+    if at + 1 < len(rows):
+        _write(rows[at + 1].id, prev_hash=hashed)
 
 
 def _rename(rows: Rows, rounds: random.Random) -> None:
@@ -124,6 +135,7 @@ def _move_the_head(rows: Rows, rounds: random.Random) -> None:
 
 TAMPERS: dict[str, Callable[[Rows, random.Random], None]] = {
     "edit": _edit,
+    "edit and link anew": _edit_and_link_anew,
     "rename": _rename,
     "delete": _delete,
     "delete and close the gap": _delete_and_close_the_gap,

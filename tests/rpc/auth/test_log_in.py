@@ -37,7 +37,13 @@ def _told(error: aio.AioRpcError) -> tuple[object, ...]:
 
 async def test_a_session_opens_by_each_identifier(server: Greenroom) -> None:
     ada = await server.person("Ada")
-    await set_user(server, ada, phone="+4915112345678", username="ada")
+    await set_user(
+        server,
+        ada,
+        phone="+4915112345678",
+        phone_verified_at=server.clock.now(),
+        username="ada",
+    )
     turn(server, 60)
     for request in (
         pb.LogInRequest(email=ada.email.upper()),
@@ -70,7 +76,6 @@ async def test_every_way_to_fail_looks_and_costs_the_same(server: Greenroom) -> 
         pb.LogInRequest(email="nobody@example.com", password=PASSWORD),
         pb.LogInRequest(phone="+4915100000000", password=PASSWORD),
         pb.LogInRequest(username="nobody", password=PASSWORD),
-        pb.LogInRequest(username="nul\x00", password=PASSWORD),
         pb.LogInRequest(email="not an address", password=PASSWORD),
         pb.LogInRequest(email=people["ACTIVE"].email, password="not the password"),
         pb.LogInRequest(email=people["ACTIVE"].email, password="x"),
@@ -157,7 +162,13 @@ async def test_no_lock_stays_and_a_success_clears_the_count(server: Greenroom) -
 
 async def test_all_identifiers_of_an_account_share_one_count(server: Greenroom) -> None:
     ada = await server.person("Ada")
-    await set_user(server, ada, phone="+4915112345678", username="ada")
+    await set_user(
+        server,
+        ada,
+        phone="+4915112345678",
+        phone_verified_at=server.clock.now(),
+        username="ada",
+    )
     requests = [
         pb.LogInRequest(email=ada.email, password="wrong"),
         pb.LogInRequest(phone="+4915112345678", password="wrong"),

@@ -14,7 +14,7 @@ from greenroom.auth.v1 import mfa_service_pb2 as pb
 from greenroom.auth.v1.sign_in_pb2 import MFA_METHOD_TOTP
 from server.auth.models import MfaChallenge, MfaFactor, Session
 from server.auth.rules import RevokeReason
-from server.auth.usecases import cleanup
+from server.auth.usecases import cleanup, mfa_challenges
 from server.auth.usecases.sessions import end_all_sessions
 from server.auth.wiring import lifetimes_of
 from server.core.unit import Unit
@@ -160,6 +160,24 @@ async def test_what_ends_sessions_ends_a_challenge(server: Greenroom, how: str) 
         )
     gone = complete(server, token, totp=code_now(server, who.secret))
     await refused(gone, *CHALLENGE_INVALID)
+
+
+@pytest.mark.parametrize("moment", ["locked_user", "complete_challenge"])
+async def test_a_challenge_that_ends_while_it_is_completed_is_refused(
+    server: Greenroom, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Another process signs the user out everywhere, before the user is locked or before the code is
+    looked at."""
+    who = await enrolled(server)
+    token = await _token(server, who)
+    original = getattr(mfa_challenges, moment)
+
+    def overtaken(*arguments: Any, **more: Any) -> Any:
+        MfaChallenge.delete().execute()
+        return original(*arguments, **more)
+
+    monkeypatch.setattr(mfa_challenges, moment, overtaken)
+    await refused(complete(server, token, totp=code_now(server, who.secret)), *CHALLENGE_INVALID)
 
 
 async def test_a_right_password_and_a_new_challenge_clear_no_count(server: Greenroom) -> None:

@@ -75,6 +75,40 @@ async def test_thirty_codes_an_hour_leave_for_one_network(server: Greenroom) -> 
     await start(server, new_phone())
 
 
+async def _start_from(server: Greenroom, phone: str, network: int) -> object:
+    request = pb.StartOtpRequest(purpose=pb.OTP_PURPOSE_SIGN_IN, phone=phone)
+    header = (("x-forwarded-for", f"203.0.113.{network}"),)
+    return await server.otps.StartOtp(request, metadata=header)
+
+
+async def test_fifteen_codes_a_day_leave_for_a_destination(server: Greenroom) -> None:
+    """Five an hour all day long would be a way to pester somebody."""
+    for to in (PHONE, "nobody@example.com"):
+        for _ in range(15):
+            await start(server, to)
+            turn(server, 720)
+        assert await _waits(server, to) == 86_400 - 15 * 720
+        turn(server, 86_399 - 15 * 720)
+        assert await _waits(server, to) == 1
+        turn(server, 1)
+        await start(server, to)
+
+
+async def test_numbers_in_series_get_sixty_codes_an_hour_from_all_networks(
+    server: Greenroom,
+) -> None:
+    """Whoever rents numbers that pay for each text rents them by the block, and dials from
+    everywhere."""
+    for number in range(60):
+        await _start_from(server, f"+49170330{number:04}", network=number // 20)
+    error = await refused(_start_from(server, "+491703309999", network=9), *RECENTLY)
+    assert retry_after_of(error) == 3600
+    await _start_from(server, "+491703310000", network=9)
+    await start(server, "nobody@example.com")
+    turn(server, 3600)
+    await _start_from(server, "+491703309999", network=9)
+
+
 async def test_parallel_requests_send_one_code(serve: Callable[..., Any]) -> None:
     server = await serve(**PATIENT)
     ada = await server.person("Ada")
@@ -207,6 +241,7 @@ async def test_of_many_parallel_wrong_tries_few_are_compared(serve: Callable[...
         assert checker.compared - before == most
         assert (await otp_row(server, asked.otp_id)).attempts == most - (number - 2) * 5
     await refused(start(server, PHONE), *TOO_MANY)
+    await refused(sign_up_by_phone(server, PHONE), *TOO_MANY)
 
 
 async def test_what_has_served_its_time_is_deleted(server: Greenroom) -> None:

@@ -186,6 +186,21 @@ async def test_a_check_without_an_answer_is_unavailable_and_uses_nothing_up(
     await start(server, OTHER_PHONE)
 
 
+async def test_twilios_codes_end_after_ten_minutes_here_too(
+    server: Greenroom, twilio: FakeTwilio
+) -> None:
+    """As in WSO2's CVE-2024-8122: how long a code is good does not hang on somebody else's clock."""
+    await _settled(server, twilio)
+    asked = await start(server, PHONE)
+    await _noted(server, asked.otp_id)
+    code = await asyncio.to_thread(twilio.text, PHONE, 2)
+    checker = module_of(server).codes
+    before = checker.compared
+    turn(server, 600)
+    await refused(verify(server, asked.otp_id, code), *INVALID)
+    assert checker.compared == before
+
+
 async def test_a_text_that_cannot_leave_is_tried_again(
     server: Greenroom, twilio: FakeTwilio
 ) -> None:

@@ -12,6 +12,7 @@ from greenroom.auth.v1 import auth_service_pb2 as pb
 from greenroom.auth.v1 import mfa_service_pb2 as mfa_pb
 from server.auth.models import Credential, Session
 from server.auth.usecases import reauthentication
+from server.auth.usecases.user_status import erase
 from server.core.unit import Unit
 from tests.rpc.auth.scenes import (
     audit_rows,
@@ -36,6 +37,7 @@ from tests.rpc.auth.second_factors import (
 from tests.support.serve import PASSWORD, Greenroom, Person
 from tests.support.statuses import reason_of, retry_after_of
 
+GONE = (StatusCode.UNAUTHENTICATED, "WIRE_ERROR_REASON_CREDENTIALS_INVALID")
 STEP_UP = (StatusCode.PERMISSION_DENIED, "WIRE_ERROR_REASON_STEP_UP_REQUIRED")
 REJECTED = (StatusCode.PERMISSION_DENIED, "AUTH_ERROR_REASON_PROOF_REJECTED")
 CODE_INVALID = (StatusCode.INVALID_ARGUMENT, "AUTH_ERROR_REASON_MFA_CODE_INVALID")
@@ -179,6 +181,18 @@ async def test_a_factor_activated_while_the_password_is_checked_is_demanded(
         reauthentication, "has_active_factor", lambda user_id: next(answers, has(user_id))
     )
     await refused(_raise(server, who.person, password=PASSWORD), *SECOND_FACTOR)
+
+
+async def test_a_user_who_is_gone_meanwhile_is_told_so(
+    server: Greenroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has purged the account, and this one has not looked yet."""
+    ada = await server.person("Ada")
+    await server.auth.GetMe(pb.GetMeRequest(), metadata=ada.metadata)
+    monkeypatch.setattr(Unit, "emit", lambda _unit, _event: None)
+    await in_unit(server, lambda unit: erase(unit, ada.id), write=True)
+    for proof in ({"password": PASSWORD}, {"totp_code": "123456"}, {"backup_code": "AAAAA-AAAAA"}):
+        await refused(_raise(server, ada, **proof), *GONE)
 
 
 async def test_without_a_factor_codes_prove_nothing(server: Greenroom) -> None:

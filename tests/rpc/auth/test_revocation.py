@@ -5,7 +5,8 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -17,12 +18,12 @@ from greenroom.auth.v1 import user_service_pb2 as user_pb
 from greenroom.chat.v1 import event_service_pb2 as events
 from server.auth.models import Session, User, UserRole
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import code_of, get_me, in_unit
+from tests.rpc.auth.scenes import code_of, get_me, in_unit, turn
 from tests.rpc.auth.staff import ban, give, list_users, member_of_staff, set_roles, suspend
 from tests.support.serve import Greenroom, Person
 
 TRIALS = int(os.environ.get("REVOCATIONS", "9"))
-"""Revocations in all; 500 in the long run (make soak-auth)."""
+"""Revocations in all; 500 in the long run (make soak-revocation)."""
 
 AT_ONCE = 3
 UNARY_SECONDS, STREAM_SECONDS = 1.0, 5.0
@@ -135,6 +136,31 @@ class _Trial:
         self.stream = time.monotonic() - self._began
 
 
+@dataclass
+class _Lag:
+    """How long the busiest moment of the machine holds up a read of nothing: on one that does other
+    things at the same time, nobody is refused sooner than that."""
+
+    worst: float = 0.0
+
+    async def watch(self, server: Greenroom) -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.05)
+            await in_unit(server, lambda _unit: None)
+            self.worst = max(self.worst, time.monotonic() - began - 0.05)
+
+
+@asynccontextmanager
+async def _lag(server: Greenroom) -> AsyncIterator[_Lag]:
+    lag = _Lag()
+    watching = asyncio.create_task(lag.watch(server))
+    try:
+        yield lag
+    finally:
+        watching.cancel()
+
+
 async def _storm(
     server: Greenroom, kinds: dict[str, Revoke], trials: int, role: str = ""
 ) -> list[_Trial]:
@@ -163,38 +189,49 @@ async def _storm(
     return done
 
 
-def _late(done: list[_Trial]) -> list[_Trial]:
-    return [one for one in done if one.unary > UNARY_SECONDS or one.stream > STREAM_SECONDS]
+def _late(done: list[_Trial], lag: _Lag) -> list[_Trial]:
+    return [
+        one
+        for one in done
+        if one.unary > UNARY_SECONDS + lag.worst or one.stream > STREAM_SECONDS + lag.worst
+    ]
 
 
 @pytest.mark.timeout(3600)
 async def test_an_ended_session_is_refused_and_its_streams_end(server: Greenroom) -> None:
-    done = await _storm(server, ENDS, max(TRIALS, len(ENDS)))
-    assert len(done) == max(TRIALS, len(ENDS)) and _late(done) == []
+    async with _lag(server) as lag:
+        done = await _storm(server, ENDS, max(TRIALS, len(ENDS)))
+    print(_figures(done, lag))
+    assert len(done) == max(TRIALS, len(ENDS)) and _late(done, lag) == []
     assert min(one.unary for one in done) >= 0
-    print(_figures(done))
 
 
 @pytest.mark.timeout(3600)
 async def test_a_grant_that_is_taken_back_is_gone(server: Greenroom) -> None:
     trials = max(TRIALS // 4, len(GRANTS))
-    done = await _storm(server, GRANTS, trials, role="admin")
-    assert len(done) == trials and _late(done) == []
-    print(_figures(done))
+    async with _lag(server) as lag:
+        done = await _storm(server, GRANTS, trials, role="admin")
+    print(_figures(done, lag))
+    assert len(done) == trials and _late(done, lag) == []
 
 
 async def test_a_grant_that_another_process_takes_back_is_gone(server: Greenroom) -> None:
     victim = await member_of_staff(server, "admin", "Victim")
     await list_users(server, victim, page_size=1)
+    turn(
+        server, 1
+    )  # The look knows a change by its instant, and this clock does not move by itself.
     await _role_behind_the_back(server, victim, victim)
-    began = time.monotonic()
-    while await code_of(list_users(server, victim, page_size=1)) is StatusCode.OK:
-        assert time.monotonic() - began < UNARY_SECONDS
-        await asyncio.sleep(0.01)
+    async with _lag(server) as lag:
+        began = time.monotonic()
+        while await code_of(list_users(server, victim, page_size=1)) is StatusCode.OK:
+            assert time.monotonic() - began < UNARY_SECONDS + lag.worst
+            await asyncio.sleep(0.01)
 
 
-def _figures(done: list[_Trial]) -> str:
+def _figures(done: list[_Trial], lag: _Lag) -> str:
     unary, stream = (max(getattr(one, name) for one in done) for name in ("unary", "stream"))
     return (
-        f"{len(done)} revocations: calls refused after {unary:.3f} s, streams after {stream:.3f} s"
+        f"{len(done)} revocations: calls refused after {unary:.3f} s, streams after {stream:.3f} s, "
+        f"a read of nothing up to {lag.worst:.3f} s late"
     )

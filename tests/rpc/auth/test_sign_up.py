@@ -13,6 +13,7 @@ from greenroom.auth.v1 import auth_service_pb2 as pb
 from greenroom.auth.v1 import user_pb2
 from server.auth.issuing import hash_of
 from server.auth.models import Registration, User, VerificationToken
+from server.auth.usecases import registration
 from server.core.mail import Mail
 from server.core.unit import Unit
 from tests.rpc.auth.scenes import (
@@ -43,7 +44,7 @@ async def _count(server: Greenroom, model: Any) -> int:
 
 async def test_a_sign_up_becomes_an_account_when_its_address_is_proven(server: Greenroom) -> None:
     request = sign_up_request(" Ada@Example.com".strip(), persona=user_pb2.PERSONA_TEACHER)
-    request.display_name = "Ada\nByron"
+    request.display_name, request.username = "Ada\nByron", "ada"
     reply = await server.auth.SignUp(request)
     assert reply.email == "ada@example.com"
     assert await _count(server, User) == 0
@@ -107,6 +108,10 @@ async def test_fields_are_validated(server: Greenroom) -> None:
         ("persona", 0),
         ("persona", 99),
         ("display_name", "x" * 101),
+        ("full_name", "x" * 101),
+        ("role", "admin"),
+        ("user_type", "agent"),
+        ("mobile", "0170"),
         ("language", "x" * 36),
     ]
     for field, value in wrong:
@@ -189,6 +194,22 @@ async def test_of_two_tokens_proven_at_once_one_wins(server: Greenroom) -> None:
     assert await _count(server, User) == 1
 
 
+async def test_an_address_that_is_taken_while_it_is_proven_is_not_shared(
+    server: Greenroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a sign-in with a provider or by staff, who lock no sign-ups."""
+    await server.auth.SignUp(sign_up_request("wanted@example.com"))
+    token = await server.mailed_token("wanted@example.com")
+    create = registration.create_account
+
+    def too_late(unit: Unit, found: Registration) -> User:
+        User.create(email=found.email)
+        return create(unit, found)
+
+    monkeypatch.setattr(registration, "create_account", too_late)
+    await refused(server.auth.VerifyEmail(pb.VerifyEmailRequest(token=token)), *BAD_TOKEN)
+
+
 async def test_a_rejected_sign_up_cannot_be_proven(server: Greenroom) -> None:
     await server.auth.SignUp(sign_up_request("rejected@example.com"))
     token = await server.mailed_token("rejected@example.com")
@@ -205,6 +226,8 @@ async def test_a_resent_mail_tells_contested_sign_ups_apart(server: Greenroom) -
     address = "contested@example.com"
     await server.auth.SignUp(sign_up_request(address))
     await server.auth.SignUp(sign_up_request(address, ANOTHER_PASSWORD))
+    # Before the clock is turned: a mail that is on its way would lose its lease and be sent twice.
+    await server.mailed_token(address, 2)
     turn(server, 61)
     await server.auth.ResendVerification(pb.ResendVerificationRequest(email=address))
     await server.mailed_token(address, 3)

@@ -199,7 +199,8 @@ async def test_after_the_grace_nothing_is_left_but_the_audit_log(server: Greenro
             .order_by(AuditEvent.id)
         ],
     )
-    assert events[-1] == "user.purge" and "user.delete" in events
+    # The server's own runner may purge while a log-in is being refused, so the purge need not be last.
+    assert {"user.purge", "user.delete"} <= set(events)
     # The address is free again.
     await server.auth.SignUp(sign_up_request(ada.email))
     token = await server.mailed_token(ada.email, 3)

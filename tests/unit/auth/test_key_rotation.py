@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -211,3 +213,25 @@ async def test_without_a_folder_nothing_is_followed(tmp_path: Path) -> None:
     watch = KeyWatch(None, _keys(tmp_path))
     await watch.look()
     await watch.look_soon()
+
+
+def test_a_revocation_is_on_the_disk_before_it_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power failure brings no revoked key back: the folder is synced after each of its changes."""
+    done: list[str] = []
+    fsync, replace, unlink = os.fsync, os.replace, Path.unlink
+    made = rotate(tmp_path, NOW)
+
+    def noted(handle: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "replace", lambda *of: (done.append("named"), replace(*of)))
+    monkeypatch.setattr(
+        Path, "unlink", lambda *of, **how: (done.append("gone"), unlink(*of, **how))
+    )
+    revoke(tmp_path, made.kid, NOW)
+    # The heir, the revocation, and the end of the key itself.
+    assert done == ["file", "named", "folder"] * 2 + ["gone", "folder"]

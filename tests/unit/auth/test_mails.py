@@ -172,6 +172,31 @@ def test_several_sign_ups_are_told_apart() -> None:
     assert '"Ada"' in mail.text and '"Mallory"' in mail.text and FROM in mail.text
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "win at evil.example",
+        "www.evil.example/?x",
+        "evil．example",
+        "evil。example",
+        "a@evil.example",
+    ],
+)
+def test_a_name_is_not_taken_for_a_link(name: str) -> None:
+    """Programs that show mails make links of bare domains, and whoever signs up with an address
+    chooses what its owner reads."""
+    for mail in (
+        verification_mail(TO, "en", URL, [_waiting(name)]),
+        mails.new_device_mail(TO, "en", name, FROM, NOW),
+        mails.reuse_mail(TO, "en", name, NOW),
+    ):
+        for said in (mail.text, mail.html):
+            assert "evil" in said
+            assert not re.search(r"evil[.．。｡]\w", said) and "www.evil" not in said
+    harmless = verification_mail(TO, "en", URL, [_waiting("J.R.R. Tolkien 5.0 St. Ives")])
+    assert '"J. R. R. Tolkien 5.0 St. Ives"' in harmless.text
+
+
 @pytest.mark.parametrize("padding", range(80))
 def test_a_name_forges_neither_a_line_nor_a_link_nor_markup(padding: int) -> None:
     name = (

@@ -1,6 +1,8 @@
 """The pure decisions: attempts, sends, sessions, refresh tokens, names."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -22,6 +24,8 @@ from server.auth.rules import (
     plain_text,
     refresh_verdict,
     session_open,
+    username_from,
+    username_variant,
     wait_of,
 )
 
@@ -44,6 +48,29 @@ def _tries(gaps: list[float]) -> tuple[int, Tally, datetime]:
             tally = counted(tally, now, ACCOUNT_LIMIT)
             through += 1
     return through, tally, now
+
+
+@given(st.text(max_size=80), st.uuids())
+def test_a_made_up_user_name_is_one(name: str, account: UUID) -> None:
+    made = username_from(name)
+    for username in (made, username_variant(made, str(account))):
+        assert re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,48}[a-z0-9]", username)
+        assert fold_username(username) == username
+
+
+@pytest.mark.parametrize(
+    ("name", "username"),
+    [
+        ("Ada King", "ada.king"),
+        ("  Žižek\t& Sons. ", "zizek.sons"),
+        ("李雷", "user"),
+        ("ab", "user"),
+        ("", "user"),
+        ("x" * 60, "x" * 50),
+    ],
+)
+def test_a_user_name_is_made_of_a_name(name: str, username: str) -> None:
+    assert username_from(name) == username
 
 
 def test_five_tries_are_free_and_the_sixth_waits() -> None:

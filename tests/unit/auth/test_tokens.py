@@ -1,9 +1,14 @@
 """Access tokens: what we signed is taken, and nothing else is."""
 
+import ast
+import base64
+import json
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+import server
 from server.auth.keys import SigningKey, SigningKeys
 from server.auth.tokens import AccessClaims, AccessTokens
 from server.core.clock import ManualClock
@@ -37,6 +42,36 @@ def test_a_forged_token_is_refused(token: str) -> None:
         _tokens().verify(token)
 
 
+def test_tokens_are_decoded_in_two_modules_and_never_unchecked() -> None:
+    """Ours in ``tokens.py``, those of providers in ``id_tokens.py``; each with a list of algorithms of one
+    entry that the token has no say in, with claims that must be there, and with its signature checked."""
+    folder = Path(server.__file__).parent
+    using: dict[str, list[ast.Call]] = {}
+    for path in folder.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if any("jwt" in _imported(node) for node in ast.walk(tree)):
+            calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+            name = path.relative_to(folder).as_posix()
+            using[name] = [call for call in calls if ast.unparse(call.func) == "jwt.decode"]
+    assert {name: len(calls) for name, calls in using.items()} == {
+        "auth/tokens.py": 1,
+        "auth/id_tokens.py": 1,
+    }
+    for (call,) in using.values():
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        algorithms, options = given["algorithms"], ast.unparse(given["options"])
+        assert isinstance(algorithms, ast.List) and len(algorithms.elts) == 1
+        assert "'require':" in options and "verify_signature" not in options
+
+
+def _imported(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.Import):
+        return {alias.name.partition(".")[0] for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        return {(node.module or "").partition(".")[0]}
+    return set()
+
+
 def test_the_pattern_of_the_table_is_a_good_token() -> None:
     claims = _tokens().verify(signed(HEADER, CLAIMS))
     assert (claims.user_id, claims.session_id, claims.token_id) == (USER, SESSION, TOKEN)
@@ -45,6 +80,16 @@ def test_the_pattern_of_the_table_is_a_good_token() -> None:
 def test_what_is_signed_is_verified() -> None:
     claims = AccessClaims(USER, SESSION, TOKEN, 3, NOW, NOW + timedelta(seconds=900))
     assert _tokens().verify(_tokens().sign(claims)) == claims
+
+
+def test_roles_are_told_and_not_believed() -> None:
+    """A token that tells no roles, as one from before they were told, is as good; and whoever verifies one
+    gets nothing that they could decide by."""
+    claims = AccessClaims(USER, SESSION, TOKEN, 3, NOW, NOW + timedelta(seconds=900))
+    token = _tokens().sign(claims, {"viewer", "admin"})
+    payload = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    assert payload["roles"] == ["admin", "viewer"]
+    assert _tokens().verify(token) == claims and not hasattr(_tokens().verify(token), "roles")
 
 
 @pytest.mark.parametrize(

@@ -80,9 +80,10 @@ class ApiKeyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeApiKey(self, request, context):
-        """Ends a key: its calls are refused within a second. Owners end their own keys, administrators any.
+        """Ends a key: its calls are refused within a second. Owners end their own keys, administrators any but those
+        of a super_admin, who alone ends those of another one.
 
-        Errors: NOT_FOUND (API_KEY_NOT_FOUND).
+        Errors: NOT_FOUND (API_KEY_NOT_FOUND), PERMISSION_DENIED (SUPER_ADMIN_ONLY).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

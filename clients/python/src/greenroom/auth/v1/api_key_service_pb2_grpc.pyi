@@ -49,9 +49,10 @@ class ApiKeyServiceStub:
     user. Revoked and ended ones are listed for 30 days more.
     """
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_api_key_service_pb2.RevokeApiKeyRequest, _api_key_service_pb2.RevokeApiKeyResponse]
-    """Ends a key: its calls are refused within a second. Owners end their own keys, administrators any.
+    """Ends a key: its calls are refused within a second. Owners end their own keys, administrators any but those
+    of a super_admin, who alone ends those of another one.
 
-    Errors: NOT_FOUND (API_KEY_NOT_FOUND).
+    Errors: NOT_FOUND (API_KEY_NOT_FOUND), PERMISSION_DENIED (SUPER_ADMIN_ONLY).
     """
 
 @_typing.type_check_only
@@ -75,9 +76,10 @@ class ApiKeyServiceAsyncStub(ApiKeyServiceStub):
     user. Revoked and ended ones are listed for 30 days more.
     """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.RevokeApiKeyRequest, _api_key_service_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
-    """Ends a key: its calls are refused within a second. Owners end their own keys, administrators any.
+    """Ends a key: its calls are refused within a second. Owners end their own keys, administrators any but those
+    of a super_admin, who alone ends those of another one.
 
-    Errors: NOT_FOUND (API_KEY_NOT_FOUND).
+    Errors: NOT_FOUND (API_KEY_NOT_FOUND), PERMISSION_DENIED (SUPER_ADMIN_ONLY).
     """
 
 class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -116,9 +118,10 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _api_key_service_pb2.RevokeApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_api_key_service_pb2.RevokeApiKeyResponse, _abc.Awaitable[_api_key_service_pb2.RevokeApiKeyResponse]]:
-        """Ends a key: its calls are refused within a second. Owners end their own keys, administrators any.
+        """Ends a key: its calls are refused within a second. Owners end their own keys, administrators any but those
+        of a super_admin, who alone ends those of another one.
 
-        Errors: NOT_FOUND (API_KEY_NOT_FOUND).
+        Errors: NOT_FOUND (API_KEY_NOT_FOUND), PERMISSION_DENIED (SUPER_ADMIN_ONLY).
         """
 
 def add_ApiKeyServiceServicer_to_server(servicer: ApiKeyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

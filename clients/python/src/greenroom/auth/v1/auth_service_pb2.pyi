@@ -20,11 +20,16 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SignUpRequest(_message.Message):
-    """Request of SignUp."""
+    """Request of SignUp. It has an address or a number, one of the two."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -35,6 +40,12 @@ class SignUpRequest(_message.Message):
     LANGUAGE_FIELD_NUMBER: _builtins.int
     INFO_FIELD_NUMBER: _builtins.int
     PHONE_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    FULL_NAME_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    USER_TYPE_FIELD_NUMBER: _builtins.int
+    MOBILE_FIELD_NUMBER: _builtins.int
     email: _builtins.str
     """The address to sign up with; case does not matter. Either this or a phone."""
     password: _builtins.str
@@ -42,13 +53,72 @@ class SignUpRequest(_message.Message):
     display_name: _builtins.str
     """What others will see; the part of the address before the @ when empty."""
     persona: _user_pb2.Persona.ValueType
-    """The first role; more can be added later."""
+    """The first role; more can be added later. Needed, unless `role` or `user_type` says it."""
     language: _builtins.str
     """BCP 47 language of the mails, such as `en`; English when empty."""
     info: _builtins.str
     """A few words for the staff who look at sign-ups; may be empty."""
     phone: _builtins.str
     """The number to sign up with, in international form as in StartOtpRequest. Either this or an address."""
+    username: _builtins.str
+    """User name, as in `User.username`; needed by students and teachers. Whether somebody has it is not told: the
+    account gets a variant of it where it is taken by the time the sign-up is proven, to be changed by
+    UpdateUser.
+    """
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def name(self) -> _builtins.str:
+        """Word of an older system for `display_name`. Both may be given where they say the same, as with each word
+        that follows.
+        """
+
+    @name.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def name(self, value: _builtins.str) -> None:
+        """Word of an older system for `display_name`. Both may be given where they say the same, as with each word
+        that follows.
+        """
+
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def full_name(self) -> _builtins.str:
+        """Word of an older system for `display_name`."""
+
+    @full_name.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def full_name(self, value: _builtins.str) -> None:
+        """Word of an older system for `display_name`."""
+
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def role(self) -> _builtins.str:
+        """Word of older systems for `persona`: its name in any case, such as `teacher`."""
+
+    @role.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def role(self, value: _builtins.str) -> None:
+        """Word of older systems for `persona`: its name in any case, such as `teacher`."""
+
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def user_type(self) -> _builtins.str:
+        """Word of an older system for `persona`, like `role`."""
+
+    @user_type.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def user_type(self, value: _builtins.str) -> None:
+        """Word of an older system for `persona`, like `role`."""
+
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def mobile(self) -> _builtins.str:
+        """Word of an older system for `phone`."""
+
+    @mobile.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def mobile(self, value: _builtins.str) -> None:
+        """Word of an older system for `phone`."""
+
     def __init__(
         self,
         *,
@@ -59,10 +129,16 @@ class SignUpRequest(_message.Message):
         language: _builtins.str = ...,
         info: _builtins.str = ...,
         phone: _builtins.str = ...,
+        username: _builtins.str = ...,
+        name: _builtins.str = ...,
+        full_name: _builtins.str = ...,
+        role: _builtins.str = ...,
+        user_type: _builtins.str = ...,
+        mobile: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "email", b"email", "info", b"info", "language", b"language", "password", b"password", "persona", b"persona", "phone", b"phone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "email", b"email", "full_name", b"full_name", "info", b"info", "language", b"language", "mobile", b"mobile", "name", b"name", "password", b"password", "persona", b"persona", "phone", b"phone", "role", b"role", "user_type", b"user_type", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -200,14 +276,27 @@ class LogInRequest(_message.Message):
     EMAIL_FIELD_NUMBER: _builtins.int
     PHONE_FIELD_NUMBER: _builtins.int
     USERNAME_FIELD_NUMBER: _builtins.int
+    MOBILE_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
     DEVICE_NAME_FIELD_NUMBER: _builtins.int
     email: _builtins.str
-    """A verified address; case does not matter."""
+    """A verified address; case does not matter. Without an @ it is taken for a user name, since older systems
+    have one field for both.
+    """
     phone: _builtins.str
     """A verified number in E.164; one that is not verified opens nothing."""
     username: _builtins.str
     """A user name; case does not matter."""
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def mobile(self) -> _builtins.str:
+        """Word of an older system for `phone`."""
+
+    @mobile.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def mobile(self, value: _builtins.str) -> None:
+        """Word of an older system for `phone`."""
+
     password: _builtins.str
     """The password; over 1,024 bytes is refused before any hashing."""
     device_name: _builtins.str
@@ -218,14 +307,15 @@ class LogInRequest(_message.Message):
         email: _builtins.str = ...,
         phone: _builtins.str = ...,
         username: _builtins.str = ...,
+        mobile: _builtins.str = ...,
         password: _builtins.str = ...,
         device_name: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "identifier", b"identifier", "phone", b"phone", "username", b"username"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "identifier", b"identifier", "mobile", b"mobile", "phone", b"phone", "username", b"username"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_name", b"device_name", "email", b"email", "identifier", b"identifier", "password", b"password", "phone", b"phone", "username", b"username"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_name", b"device_name", "email", b"email", "identifier", b"identifier", "mobile", b"mobile", "password", b"password", "phone", b"phone", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["email", "phone", "username"]  # noqa: Y015
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["email", "phone", "username", "mobile"]  # noqa: Y015
     _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
 

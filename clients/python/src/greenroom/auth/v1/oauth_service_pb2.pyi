@@ -64,7 +64,9 @@ class StartOAuthRequest(_message.Message):
     purpose: Global___AuthorizationPurpose.ValueType
     """What it is for; an authorization serves no other purpose."""
     persona: _user_pb2.Persona.ValueType
-    """The first role of somebody who turns out to be new; none when unspecified."""
+    """The first role of somebody who turns out to be new; none when unspecified. Students and teachers get a
+    user name made of the name that the provider tells, to be changed by UpdateUser.
+    """
     language: _builtins.str
     """BCP 47 language of the mails to somebody who turns out to be new; English when empty."""
     def __init__(

@@ -30,9 +30,10 @@ class OtpServiceStub:
 
     A code has 6 digits, is good for 10 minutes, for one use and for 5 tries, and belongs to the request that asked
     for it: it is accepted together with the `otp_id` of that request only. A new code makes the ones that were sent
-    to its destination before void. One code a minute and five an hour leave for a destination, and 30 an hour for
-    the requests of one network. After 10 wrong codes in a row an account, or a destination without one, waits, from
-    15 minutes to an hour; neither a new code nor another `otp_id` clears that count, only a right code or a day.
+    to its destination before void. One code a minute, five an hour and 15 a day leave for a destination, 30 an hour
+    for the requests of one network, and 60 an hour for numbers that differ in their last four digits only. After 10
+    wrong codes in a row an account, or a destination without one, waits, from 15 minutes to an hour; neither a new
+    code nor another `otp_id` clears that count, only a right code or a day.
 
     What is answered says nothing about whether there is an account: to a destination without one nothing is sent,
     and all else is the same.
@@ -66,9 +67,10 @@ class OtpServiceServicer:
 
     A code has 6 digits, is good for 10 minutes, for one use and for 5 tries, and belongs to the request that asked
     for it: it is accepted together with the `otp_id` of that request only. A new code makes the ones that were sent
-    to its destination before void. One code a minute and five an hour leave for a destination, and 30 an hour for
-    the requests of one network. After 10 wrong codes in a row an account, or a destination without one, waits, from
-    15 minutes to an hour; neither a new code nor another `otp_id` clears that count, only a right code or a day.
+    to its destination before void. One code a minute, five an hour and 15 a day leave for a destination, 30 an hour
+    for the requests of one network, and 60 an hour for numbers that differ in their last four digits only. After 10
+    wrong codes in a row an account, or a destination without one, waits, from 15 minutes to an hour; neither a new
+    code nor another `otp_id` clears that count, only a right code or a day.
 
     What is answered says nothing about whether there is an account: to a destination without one nothing is sent,
     and all else is the same.
@@ -103,7 +105,7 @@ class OtpServiceServicer:
 
     def ChangePhone(self, request, context):
         """Sends a code to a number that is to become that of the calling user; VerifyOtp with this code makes it so, and
-        only then is the present number replaced. The answer is the same for a number that another account has:
+        only then is the present number replaced. The code is good while the calling session is open. The answer is the same for a number that another account has:
         VerifyOtp tells whoever proves to own it. The verified address of the account is told of the change by mail.
 
         Errors: INVALID_ARGUMENT (PHONE_INVALID, PHONE_UNCHANGED), RESOURCE_EXHAUSTED (OTP_SENT_RECENTLY,
@@ -144,9 +146,10 @@ class OtpService:
 
     A code has 6 digits, is good for 10 minutes, for one use and for 5 tries, and belongs to the request that asked
     for it: it is accepted together with the `otp_id` of that request only. A new code makes the ones that were sent
-    to its destination before void. One code a minute and five an hour leave for a destination, and 30 an hour for
-    the requests of one network. After 10 wrong codes in a row an account, or a destination without one, waits, from
-    15 minutes to an hour; neither a new code nor another `otp_id` clears that count, only a right code or a day.
+    to its destination before void. One code a minute, five an hour and 15 a day leave for a destination, 30 an hour
+    for the requests of one network, and 60 an hour for numbers that differ in their last four digits only. After 10
+    wrong codes in a row an account, or a destination without one, waits, from 15 minutes to an hour; neither a new
+    code nor another `otp_id` clears that count, only a right code or a day.
 
     What is answered says nothing about whether there is an account: to a destination without one nothing is sent,
     and all else is the same.

@@ -81,6 +81,7 @@ class Registration(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     PHONE_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     email: _builtins.str
@@ -105,6 +106,10 @@ class Registration(_message.Message):
     """Id of the member of staff who approved or rejected it; empty when nobody did."""
     phone: _builtins.str
     """The number that was signed up with, in E.164; empty for a sign-up by e-mail."""
+    username: _builtins.str
+    """The user name that was asked for, lower-cased; empty for none. The account gets it, or a variant of it
+    where somebody else has it by then.
+    """
     @_builtins.property
     def decide_time(self) -> _timestamp_pb2.Timestamp:
         """When it was approved or rejected; absent when nobody did."""
@@ -140,10 +145,11 @@ class Registration(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         phone: _builtins.str = ...,
+        username: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decide_time", b"decide_time", "expire_time", b"expire_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decide_time", b"decide_time", "decided_by", b"decided_by", "display_name", b"display_name", "email", b"email", "expire_time", b"expire_time", "id", b"id", "info", b"info", "ip_address", b"ip_address", "language", b"language", "persona", b"persona", "phone", b"phone", "reason", b"reason", "status", b"status", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decide_time", b"decide_time", "decided_by", b"decided_by", "display_name", b"display_name", "email", b"email", "expire_time", b"expire_time", "id", b"id", "info", b"info", "ip_address", b"ip_address", "language", b"language", "persona", b"persona", "phone", b"phone", "reason", b"reason", "status", b"status", "update_time", b"update_time", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

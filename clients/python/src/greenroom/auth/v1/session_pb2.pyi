@@ -132,7 +132,10 @@ class TokenPair(_message.Message):
     REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
     REFRESH_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
-    """JWT for the `authorization: Bearer` metadata; opaque to the client."""
+    """JWT for the `authorization: Bearer` metadata; opaque to the client, but that its claim `roles` tells the
+    names of the roles that the user had when it was issued. What the user may do is decided by those they have
+    at the moment of a call.
+    """
     refresh_token: _builtins.str
     """One-time token for RefreshToken; opaque."""
     @_builtins.property

@@ -64,9 +64,10 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeSession(self, request, context):
-        """Ends one session. Its calls are refused within a second and its streams end within five.
+        """Ends one session. Its calls are refused within a second and its streams end within five. Owners end their
+        own sessions, administrators any but those of a super_admin, who alone ends those of another one.
 
-        Errors: NOT_FOUND (SESSION_NOT_FOUND).
+        Errors: NOT_FOUND (SESSION_NOT_FOUND), PERMISSION_DENIED (SUPER_ADMIN_ONLY).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,9 +36,10 @@ class SessionServiceStub:
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]
     """The calling user's open sessions, last used first."""
     RevokeSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.RevokeSessionRequest, _session_service_pb2.RevokeSessionResponse]
-    """Ends one session. Its calls are refused within a second and its streams end within five.
+    """Ends one session. Its calls are refused within a second and its streams end within five. Owners end their
+    own sessions, administrators any but those of a super_admin, who alone ends those of another one.
 
-    Errors: NOT_FOUND (SESSION_NOT_FOUND).
+    Errors: NOT_FOUND (SESSION_NOT_FOUND), PERMISSION_DENIED (SUPER_ADMIN_ONLY).
     """
     RevokeOtherSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.RevokeOtherSessionsRequest, _session_service_pb2.RevokeOtherSessionsResponse]
     """Ends all sessions of the calling user but the calling one. Their calls are refused within a
@@ -53,9 +54,10 @@ class SessionServiceAsyncStub(SessionServiceStub):
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """The calling user's open sessions, last used first."""
     RevokeSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.RevokeSessionRequest, _session_service_pb2.RevokeSessionResponse]  # type: ignore[assignment]
-    """Ends one session. Its calls are refused within a second and its streams end within five.
+    """Ends one session. Its calls are refused within a second and its streams end within five. Owners end their
+    own sessions, administrators any but those of a super_admin, who alone ends those of another one.
 
-    Errors: NOT_FOUND (SESSION_NOT_FOUND).
+    Errors: NOT_FOUND (SESSION_NOT_FOUND), PERMISSION_DENIED (SUPER_ADMIN_ONLY).
     """
     RevokeOtherSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.RevokeOtherSessionsRequest, _session_service_pb2.RevokeOtherSessionsResponse]  # type: ignore[assignment]
     """Ends all sessions of the calling user but the calling one. Their calls are refused within a
@@ -79,9 +81,10 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.RevokeSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.RevokeSessionResponse, _abc.Awaitable[_session_service_pb2.RevokeSessionResponse]]:
-        """Ends one session. Its calls are refused within a second and its streams end within five.
+        """Ends one session. Its calls are refused within a second and its streams end within five. Owners end their
+        own sessions, administrators any but those of a super_admin, who alone ends those of another one.
 
-        Errors: NOT_FOUND (SESSION_NOT_FOUND).
+        Errors: NOT_FOUND (SESSION_NOT_FOUND), PERMISSION_DENIED (SUPER_ADMIN_ONLY).
         """
 
     @_abc_1.abstractmethod

@@ -170,7 +170,7 @@ class CreateUserRequest(_message.Message):
     last_name: _builtins.str
     """Family name; may be empty."""
     username: _builtins.str
-    """User name, as in `User.username`; may be empty."""
+    """User name, as in `User.username`; may be empty but for students and teachers."""
     language: _builtins.str
     """BCP 47 language of the mails, such as `en`; English when empty."""
     send_invite: _builtins.bool

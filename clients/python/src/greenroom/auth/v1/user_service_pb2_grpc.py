@@ -120,7 +120,8 @@ class UserServiceServicer:
         super_admin only, and nobody gives a role that permits more than their own do.
 
         Errors: ALREADY_EXISTS (ACCOUNT_EXISTS, USERNAME_TAKEN), INVALID_ARGUMENT (ROLE_UNKNOWN,
-        ROLE_NOT_ASSIGNABLE), PERMISSION_DENIED (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+        ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (USERNAME_REQUIRED: for students and teachers), PERMISSION_DENIED
+        (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,8 +206,8 @@ class UserServiceServicer:
         given and taken by a super_admin only, and nobody changes their own roles.
 
         Errors: NOT_FOUND (USER_NOT_FOUND), ABORTED (ETAG_MISMATCH), INVALID_ARGUMENT (ROLE_UNKNOWN,
-        ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (STATUS_FORBIDS, LAST_SUPER_ADMIN), PERMISSION_DENIED
-        (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+        ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (STATUS_FORBIDS, LAST_SUPER_ADMIN, USERNAME_REQUIRED: for who
+        becomes a student or a teacher), PERMISSION_DENIED (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,7 +54,8 @@ class UserServiceStub:
     super_admin only, and nobody gives a role that permits more than their own do.
 
     Errors: ALREADY_EXISTS (ACCOUNT_EXISTS, USERNAME_TAKEN), INVALID_ARGUMENT (ROLE_UNKNOWN,
-    ROLE_NOT_ASSIGNABLE), PERMISSION_DENIED (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+    ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (USERNAME_REQUIRED: for students and teachers), PERMISSION_DENIED
+    (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
     """
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.UpdateUserRequest, _user_service_pb2.UpdateUserResponse]
     """Changes the fields that `update_mask` names: `display_name`, `first_name`, `last_name`, `username`,
@@ -111,8 +112,8 @@ class UserServiceStub:
     given and taken by a super_admin only, and nobody changes their own roles.
 
     Errors: NOT_FOUND (USER_NOT_FOUND), ABORTED (ETAG_MISMATCH), INVALID_ARGUMENT (ROLE_UNKNOWN,
-    ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (STATUS_FORBIDS, LAST_SUPER_ADMIN), PERMISSION_DENIED
-    (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+    ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (STATUS_FORBIDS, LAST_SUPER_ADMIN, USERNAME_REQUIRED: for who
+    becomes a student or a teacher), PERMISSION_DENIED (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
     """
 
 @_typing.type_check_only
@@ -141,7 +142,8 @@ class UserServiceAsyncStub(UserServiceStub):
     super_admin only, and nobody gives a role that permits more than their own do.
 
     Errors: ALREADY_EXISTS (ACCOUNT_EXISTS, USERNAME_TAKEN), INVALID_ARGUMENT (ROLE_UNKNOWN,
-    ROLE_NOT_ASSIGNABLE), PERMISSION_DENIED (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+    ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (USERNAME_REQUIRED: for students and teachers), PERMISSION_DENIED
+    (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
     """
     UpdateUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.UpdateUserRequest, _user_service_pb2.UpdateUserResponse]  # type: ignore[assignment]
     """Changes the fields that `update_mask` names: `display_name`, `first_name`, `last_name`, `username`,
@@ -198,8 +200,8 @@ class UserServiceAsyncStub(UserServiceStub):
     given and taken by a super_admin only, and nobody changes their own roles.
 
     Errors: NOT_FOUND (USER_NOT_FOUND), ABORTED (ETAG_MISMATCH), INVALID_ARGUMENT (ROLE_UNKNOWN,
-    ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (STATUS_FORBIDS, LAST_SUPER_ADMIN), PERMISSION_DENIED
-    (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+    ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (STATUS_FORBIDS, LAST_SUPER_ADMIN, USERNAME_REQUIRED: for who
+    becomes a student or a teacher), PERMISSION_DENIED (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
     """
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -243,7 +245,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         super_admin only, and nobody gives a role that permits more than their own do.
 
         Errors: ALREADY_EXISTS (ACCOUNT_EXISTS, USERNAME_TAKEN), INVALID_ARGUMENT (ROLE_UNKNOWN,
-        ROLE_NOT_ASSIGNABLE), PERMISSION_DENIED (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+        ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (USERNAME_REQUIRED: for students and teachers), PERMISSION_DENIED
+        (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
         """
 
     @_abc_1.abstractmethod
@@ -342,8 +345,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         given and taken by a super_admin only, and nobody changes their own roles.
 
         Errors: NOT_FOUND (USER_NOT_FOUND), ABORTED (ETAG_MISMATCH), INVALID_ARGUMENT (ROLE_UNKNOWN,
-        ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (STATUS_FORBIDS, LAST_SUPER_ADMIN), PERMISSION_DENIED
-        (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+        ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (STATUS_FORBIDS, LAST_SUPER_ADMIN, USERNAME_REQUIRED: for who
+        becomes a student or a teacher), PERMISSION_DENIED (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
         """
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -222,9 +222,10 @@ export const ApiKeyService: GenService<{
     output: typeof ListApiKeysResponseSchema;
   },
   /**
-   * Ends a key: its calls are refused within a second. Owners end their own keys, administrators any.
+   * Ends a key: its calls are refused within a second. Owners end their own keys, administrators any but those
+   * of a super_admin, who alone ends those of another one.
    *
-   * Errors: NOT_FOUND (API_KEY_NOT_FOUND).
+   * Errors: NOT_FOUND (API_KEY_NOT_FOUND), PERMISSION_DENIED (SUPER_ADMIN_ONLY).
    *
    * @generated from rpc greenroom.auth.v1.ApiKeyService.RevokeApiKey
    */

@@ -50,7 +50,8 @@ export type StartOAuthRequest = Message<"greenroom.auth.v1.StartOAuthRequest"> &
   purpose: AuthorizationPurpose;
 
   /**
-   * The first role of somebody who turns out to be new; none when unspecified.
+   * The first role of somebody who turns out to be new; none when unspecified. Students and teachers get a
+   * user name made of the name that the provider tells, to be changed by UpdateUser.
    *
    * @generated from field: greenroom.auth.v1.Persona persona = 4;
    */

@@ -156,7 +156,9 @@ export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
  */
 export type TokenPair = Message<"greenroom.auth.v1.TokenPair"> & {
   /**
-   * JWT for the `authorization: Bearer` metadata; opaque to the client.
+   * JWT for the `authorization: Bearer` metadata; opaque to the client, but that its claim `roles` tells the
+   * names of the roles that the user had when it was issued. What the user may do is decided by those they have
+   * at the moment of a call.
    *
    * @generated from field: string access_token = 1;
    */

@@ -162,9 +162,10 @@ export const SessionService: GenService<{
     output: typeof ListSessionsResponseSchema;
   },
   /**
-   * Ends one session. Its calls are refused within a second and its streams end within five.
+   * Ends one session. Its calls are refused within a second and its streams end within five. Owners end their
+   * own sessions, administrators any but those of a super_admin, who alone ends those of another one.
    *
-   * Errors: NOT_FOUND (SESSION_NOT_FOUND).
+   * Errors: NOT_FOUND (SESSION_NOT_FOUND), PERMISSION_DENIED (SUPER_ADMIN_ONLY).
    *
    * @generated from rpc greenroom.auth.v1.SessionService.RevokeSession
    */

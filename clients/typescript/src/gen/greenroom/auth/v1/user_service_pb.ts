@@ -190,7 +190,7 @@ export type CreateUserRequest = Message<"greenroom.auth.v1.CreateUserRequest"> &
   lastName: string;
 
   /**
-   * User name, as in `User.username`; may be empty.
+   * User name, as in `User.username`; may be empty but for students and teachers.
    *
    * @generated from field: string username = 6;
    */
@@ -636,7 +636,8 @@ export const UserService: GenService<{
    * super_admin only, and nobody gives a role that permits more than their own do.
    *
    * Errors: ALREADY_EXISTS (ACCOUNT_EXISTS, USERNAME_TAKEN), INVALID_ARGUMENT (ROLE_UNKNOWN,
-   * ROLE_NOT_ASSIGNABLE), PERMISSION_DENIED (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+   * ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (USERNAME_REQUIRED: for students and teachers), PERMISSION_DENIED
+   * (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
    *
    * @generated from rpc greenroom.auth.v1.UserService.CreateUser
    */
@@ -742,8 +743,8 @@ export const UserService: GenService<{
    * given and taken by a super_admin only, and nobody changes their own roles.
    *
    * Errors: NOT_FOUND (USER_NOT_FOUND), ABORTED (ETAG_MISMATCH), INVALID_ARGUMENT (ROLE_UNKNOWN,
-   * ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (STATUS_FORBIDS, LAST_SUPER_ADMIN), PERMISSION_DENIED
-   * (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+   * ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (STATUS_FORBIDS, LAST_SUPER_ADMIN, USERNAME_REQUIRED: for who
+   * becomes a student or a teacher), PERMISSION_DENIED (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
    *
    * @generated from rpc greenroom.auth.v1.UserService.SetUserRoles
    */
