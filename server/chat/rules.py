@@ -1,7 +1,7 @@
 """What the chat decides without asking anybody."""
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 from server.chat.errors import ChannelNotFound, CursorAhead, TextNotStorable, TooManyChannels
@@ -102,25 +102,26 @@ def starts(wish: Wish, resumed: Resumed | None, standings: Iterable[Standing]) -
 
     A cursor of the request wins over the token. A channel without either starts live, unless the
     token's stream followed all channels: then this one was joined after it, and starts where the
-    caller joined.
+    caller joined. A channel that was named has to be the caller's; one that a stream that follows all
+    had a position of may have been left, see :func:`departed`.
     """
     found = {standing.channel_id: standing for standing in standings}
     if len(found) > STREAM_CHANNELS:
         raise TooManyChannels(field="channel_ids", limit=STREAM_CHANNELS)
-    for channel_id in (*wish.channel_ids, *wish.cursors):
+    named = () if wish.follows else (*wish.channel_ids, *wish.cursors)
+    for channel_id in named:
         if channel_id not in found:
             raise ChannelNotFound
     return [_start(wish, resumed, standing) for standing in found.values()]
 
 
-def departed(resumed: Resumed, plan: Iterable[Start]) -> list[tuple[str, int]]:
-    """Channels, with their epochs, that a resumed stream had and of which its user is no member any more."""
-    present = {start.standing.channel_id for start in plan}
-    return [
-        (channel_id, cursor.epoch)
-        for channel_id, cursor in resumed.positions.items()
-        if channel_id not in present
-    ]
+def departed(wish: Wish, resumed: Resumed | None, present: Container[str]) -> list[tuple[str, int]]:
+    """The channels, with their epochs, of which a stream that follows all had a position and of which its
+    user is no member any more, or never was: both look the same."""
+    if not wish.follows:
+        return []
+    held = {**(resumed.positions if resumed is not None else {}), **wish.cursors}
+    return [(key, cursor.epoch) for key, cursor in held.items() if key not in present]
 
 
 def _start(wish: Wish, resumed: Resumed | None, standing: Standing) -> Start:

@@ -38,7 +38,7 @@ class Statements:
     The rest takes single values:
 
     - ``standings``: user_id, limit → (id, epoch, last_seq, history_start_seq, joined_seq, last_change, the
-      membership's change) by id.
+      membership's change), those with the newest activity first.
     - ``standing``: channel_id, user_id → the same.
     - ``newest_before``: channel_id, seq, first seq → (id, seq, sender_id, client_id, text, create_time,
       rest); the rest is NULL for plain messages, else the values of ``message.Rest``.
@@ -104,7 +104,7 @@ POSTGRESQL_REST = """
 _MESSAGE = "id, seq, sender_id, client_id, text, create_time, rest"
 _SELECT = "id, seq, sender_id, client_id, text, create_time, <rest> AS rest"
 _READS = {
-    "standings": f"{_STANDING} WHERE m.user_id = ? ORDER BY m.channel_id LIMIT ?",
+    "standings": f"{_STANDING} WHERE m.user_id = ? ORDER BY c.update_time DESC, c.id LIMIT ?",
     "standing": f"{_STANDING} WHERE m.channel_id = ? AND m.user_id = ?",
     "newest_before": f"""
         SELECT {_SELECT} FROM chat_messages AS x

@@ -6,14 +6,22 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from server.chat.errors import TooManyChannels
 from server.chat.history import HistoryReader, Mark
 from server.chat.hub import Hub
 from server.chat.ports import Closing, StreamCall
 from server.chat.presence import Attending
 from server.chat.resume import ResumeTokens
 from server.chat.ring import REPLY_BYTES, Ring
-from server.chat.rules import STREAM_CHANNELS, Standing, Start, Wish, departed, retry_delay, starts
+from server.chat.rules import (
+    STREAM_CHANNELS,
+    Resumed,
+    Standing,
+    Start,
+    Wish,
+    departed,
+    retry_delay,
+    starts,
+)
 from server.chat.subscriber import Position
 from server.core.unit import Unit
 
@@ -94,10 +102,9 @@ class EventStream:
         if wish.follows:
             shared.hub.follow(self._subscriber)
         try:
-            plan = starts(wish, resumed, await self._call.run(self._standings(wish), write=False))
-            await self._attach(plan)
-            if resumed is not None and wish.follows:
-                self._subscriber.ended += departed(resumed, plan)
+            standings, present = await self._call.run(self._standings(wish, resumed), write=False)
+            await self._attach(starts(wish, resumed, standings))
+            self._subscriber.ended += departed(wish, resumed, present)
         except BaseException:
             shared.hub.unsubscribe(self._subscriber)
             raise
@@ -272,10 +279,9 @@ class EventStream:
         )
         watched = {ring.channel_id for ring in subscriber.positions}
         new = [standing for standing in standings if standing.channel_id not in watched]
-        if len(watched) + len(new) > STREAM_CHANNELS:
-            raise TooManyChannels(field="channel_ids", limit=STREAM_CHANNELS)
+        room = STREAM_CHANNELS - len(watched)
         await self._attach(
-            [Start(standing, standing.joined_seq, standing.joining) for standing in new]
+            [Start(standing, standing.joined_seq, standing.joining) for standing in new[:room]]
         )
 
     async def _attach(self, plan: list[Start]) -> None:
@@ -284,13 +290,25 @@ class EventStream:
             hub.attach(self._subscriber, start.standing.channel_id, start.place())
         await hub.check([start.standing.channel_id for start in plan])
 
-    def _standings(self, wish: Wish) -> Callable[[Unit], list[Standing]]:
-        """Reads those of the wished channels of which the caller is a member."""
+    def _standings(
+        self, wish: Wish, resumed: Resumed | None
+    ) -> Callable[[Unit], tuple[list[Standing], set[str]]]:
+        """Reads those of the wished channels of which the caller is a member, and which of those with a
+        position are still the caller's. Of more channels than a stream carries, those with the newest
+        activity are: nobody can end somebody's streams by making them a member of many."""
         history, user_id = self._shared.history, self._user_id
-        if wish.follows:
-            return lambda unit: history.standings(unit, user_id, STREAM_CHANNELS + 1)
-        wanted = {*wish.channel_ids, *wish.cursors}
-        return lambda unit: history.standings_among(unit, user_id, wanted)
+
+        def read(unit: Unit) -> tuple[list[Standing], set[str]]:
+            if not wish.follows:
+                wanted = {*wish.channel_ids, *wish.cursors}
+                return history.standings_among(unit, user_id, wanted), set()
+            found = history.standings(unit, user_id, STREAM_CHANNELS)
+            present = {standing.channel_id for standing in found}
+            held = {*wish.cursors, *(resumed.positions if resumed is not None else ())}
+            others = history.standings_among(unit, user_id, held - present)
+            return found, present | {standing.channel_id for standing in others}
+
+        return read
 
     def _token(self) -> str:
         positions = (

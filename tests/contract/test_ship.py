@@ -87,7 +87,7 @@ def test_compose_accepts_its_file() -> None:
 
 
 def test_locks_pin_every_package_and_name_no_index() -> None:
-    for name in ("requirements.lock", "requirements-dev.lock"):
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-workers.lock"):
         blocks = re.split(r"^(?=[a-z0-9])", (ROOT / name).read_text(), flags=re.MULTILINE)[1:]
         assert blocks
         assert [

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from grpc import StatusCode
 
+from server.chat import stream as event_stream
 from server.chat.models import Channel, Message
 from server.core.ids import new_id
 from tests.rpc.chat.scenes import Room, direct, in_unit, outcome_of, refused
@@ -140,9 +142,47 @@ async def test_foreign_channels_look_like_absent_ones(room: Room) -> None:
     for channel_id in (room.channel.id, new_id()):
         cursor = room.at(1)
         cursor.channel_id = channel_id
-        for wish in ({"channel_ids": [channel_id]}, {"cursors": [cursor]}):
+        for wish in ({}, {"cursors": [cursor]}):
+            wish["channel_ids"] = [channel_id]
             outcomes.append(outcome_of(await refusal(room, *NOT_FOUND, by=eve, **wish)))
+        async with room.watch(eve, cursors=[cursor]) as watch:
+            await watch.caught_up()
+            [event] = watch.events
+            assert (event.channel_id, event.WhichOneof("payload")) == (channel_id, "ended")
     assert outcomes == [outcomes[0]] * 4
+
+
+async def test_who_is_in_more_channels_than_a_stream_carries_gets_the_newest(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "STREAM_CHANNELS", 2)
+    await room.send("old")
+    rooms = [room]
+    async with room.watch() as open_before:
+        await open_before.caught_up()
+        for name in ("Cid", "Dan"):
+            room.server.clock.advance(1)
+            person = await room.server.person(name)
+            rooms.append(
+                Room(
+                    room.server,
+                    person,
+                    room.bob,
+                    await direct(room.server, person, room.bob.id),
+                )
+            )
+        async with room.watch() as watch:
+            await watch.caught_up()
+            for other in rooms:
+                await other.send("new")
+            await watch.messages(2)
+            assert {event.message.sender_id for event in watch.events if event.seq} == {
+                other.ann.id for other in rooms[1:]
+            }
+        async with room.watch(cursors=[room.at(1)]) as again:
+            await again.caught_up()
+            assert not [event for event in again.events if event.HasField("ended")]
+        await open_before.messages(1)
 
 
 async def test_a_token_is_its_users_alone(room: Room) -> None:

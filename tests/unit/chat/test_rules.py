@@ -11,6 +11,7 @@ from server.chat.rules import (
     Standing,
     Wish,
     check_storable,
+    departed,
     direct_key,
     retry_delay,
     starts,
@@ -80,7 +81,9 @@ def test_a_token_of_a_channel_that_was_left_is_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "wish", [Wish(channel_ids=("a", "x")), Wish(cursors={"x": Cursor(0, 0)})], ids=["id", "cursor"]
+    "wish",
+    [Wish(channel_ids=("a", "x")), Wish(channel_ids=("a",), cursors={"x": Cursor(0, 0)})],
+    ids=["id", "cursor"],
 )
 def test_a_channel_that_is_not_the_callers_is_not_found(wish: Wish) -> None:
     with pytest.raises(ChannelNotFound):
@@ -118,3 +121,12 @@ def test_a_cursor_without_a_change_leaves_the_tokens() -> None:
     assert start.change == A.last_change
     [start] = starts(Wish(cursors={"a": Cursor(2, 8)}), None, [A])
     assert start.change == A.last_change
+
+
+def test_positions_of_channels_that_were_left_are_told_of_by_streams_that_follow_all() -> None:
+    resumed = Resumed({"a": Cursor(2, 5), "gone": Cursor(1, 3)}, follows=True)
+    wish = Wish(cursors={"left": Cursor(4, 1)})
+    assert starts(wish, resumed, [A])[0].standing is A
+    assert departed(wish, resumed, {"a"}) == [("gone", 1), ("left", 4)]
+    assert departed(Wish(channel_ids=("a",)), resumed, {"a"}) == []
+    assert departed(Wish(), None, set()) == []

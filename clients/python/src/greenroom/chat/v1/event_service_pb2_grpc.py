@@ -57,7 +57,8 @@ class EventServiceServicer:
         """Streams the events of some or all of the caller's channels. Over REST the stream is newline-delimited
         JSON, and only an `end` says that it ended as meant.
 
-        One stream carries 500 channels at most.
+        One stream carries 500 channels at most; one that watches all of the caller's carries those with the newest
+        activity. A position of a channel of which the caller is no member any more is answered by `ended`.
 
         Errors: NOT_FOUND (CHANNEL_NOT_FOUND), INVALID_ARGUMENT (RESUME_TOKEN_INVALID, CURSOR_AHEAD,
         TOO_MANY_CHANNELS), RESOURCE_EXHAUSTED (SLOW_CONSUMER).
