@@ -169,8 +169,8 @@ class MessageEmpty(InvalidArgument):
     reason = "CHAT_ERROR_REASON_MESSAGE_EMPTY"
     message = "A message needs a text or attachments."
 
-    def __init__(self) -> None:
-        super().__init__(field="text")
+    def __init__(self, field: str = "text") -> None:
+        super().__init__(field=field)
 
 
 class MediaNotFound(InvalidArgument):
@@ -209,8 +209,8 @@ class MentionNotMember(InvalidArgument):
     reason = "CHAT_ERROR_REASON_MENTION_NOT_MEMBER"
     message = "Only members of the channel can be mentioned."
 
-    def __init__(self) -> None:
-        super().__init__(field="mentioned_user_ids")
+    def __init__(self, field: str = "mentioned_user_ids") -> None:
+        super().__init__(field=field)
 
 
 class EditWindowOver(FailedPrecondition):

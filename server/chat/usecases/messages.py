@@ -177,7 +177,7 @@ def _new_text(message: Message, changes: Mapping[str, Any]) -> dict[str, Any]:
     if text == message.text:
         return {}
     if not text and not message.attachments:
-        raise MessageEmpty
+        raise MessageEmpty("message.text")
     return {"text": text, "folded": folded(text)}
 
 
@@ -193,7 +193,7 @@ def _new_mentions(message: Message, changes: Mapping[str, Any]) -> dict[str, Any
             (Member.channel_id == message.channel_id) & Member.user_id.in_(sorted(added))
         )
         if {row.user_id for row in members} != added:
-            raise MentionNotMember
+            raise MentionNotMember("message.mentioned_user_ids")
     return {"mentions": wanted or None}
 
 

@@ -25,7 +25,7 @@ from tests.rpc.chat.talk import (
     send,
     set_channel,
 )
-from tests.support.statuses import reason_of
+from tests.support.statuses import field_names, reason_of
 
 FORBIDS = (StatusCode.PERMISSION_DENIED, "CHAT_ERROR_REASON_ROLE_FORBIDS")
 NOT_FOUND = (StatusCode.NOT_FOUND, "CHAT_ERROR_REASON_MESSAGE_NOT_FOUND")
@@ -181,7 +181,10 @@ async def test_mentions_are_members(room: Room) -> None:
     cid, dan = await room.server.person("Cid"), await room.server.person("Dan")
     group = await group_of(room, cid)
     message = await send(group, mentioned_user_ids=[cid.id])
-    await refused(edit(group, message.id, mentions=[dan.id]), *invalid("MENTION_NOT_MEMBER"))
+    error = await refused(
+        edit(group, message.id, mentions=[dan.id]), *invalid("MENTION_NOT_MEMBER")
+    )
+    assert field_names(error) == ["message.mentioned_user_ids"]
     await leave(group, cid)
     edited = await edit(group, message.id, "two", mentions=[cid.id, room.bob.id])
     assert list(edited.mentioned_user_ids) == [cid.id, room.bob.id]
@@ -192,7 +195,8 @@ async def test_a_text_may_go_only_when_attachments_stay(make_room: Callable[...,
     shelf = TableShelf()
     room: Room = await make_room(shelf=shelf)
     plain = await send(room, "one")
-    await refused(edit(room, plain.id, ""), *invalid("MESSAGE_EMPTY"))
+    error = await refused(edit(room, plain.id, ""), *invalid("MESSAGE_EMPTY"))
+    assert field_names(error) == ["message.text"]
     picture = await send(room, "look", attachment_media_ids=[shelf.put(room.ann)])
     edited = await edit(room, picture.id, "")
     assert (edited.text, edited.attachments) == ("", picture.attachments)
