@@ -30,6 +30,8 @@ import { PresenceService } from "./gen/greenroom/chat/v1/presence_service_pb.js"
 import { ReactionService } from "./gen/greenroom/chat/v1/reaction_service_pb.js";
 import { ReadService } from "./gen/greenroom/chat/v1/read_service_pb.js";
 import { SyncService } from "./gen/greenroom/chat/v1/sync_service_pb.js";
+import type { OutboxOptions } from "./outbox.js";
+import { Outbox } from "./outbox.js";
 import type { Rhythm } from "./rhythm.js";
 import { realRhythm } from "./rhythm.js";
 import type { TokenStore } from "./tokens.js";
@@ -201,6 +203,12 @@ export class Client {
       rhythm: this.#rhythm,
     };
     return new EventStream(watching, options);
+  }
+
+  /** Sends messages in order and again until they are stored; goes on with what another run has left unsent. */
+  outbox(options?: OutboxOptions): Outbox {
+    const sending = { sendMessage: this.messages.sendMessage, keeper: this.keeper, rhythm: this.#rhythm };
+    return new Outbox(sending, options);
   }
 
   /** Closes the connection; the session stays open on the server. */

@@ -15,6 +15,8 @@ export type { Session } from "./gen/greenroom/auth/v1/session_pb.js";
 export type { Channel, ChannelCursor, Message } from "./gen/greenroom/chat/v1/channel_pb.js";
 export type { ChatEvent, Presence } from "./gen/greenroom/chat/v1/event_pb.js";
 export { newId } from "./ids.js";
+export { Outbox, OutboxClosed } from "./outbox.js";
+export type { Delivery, DeliveryState, Draft, Outgoing, OutboxOptions } from "./outbox.js";
 export { items, pages } from "./paging.js";
 export type { Resource } from "./paging.js";
 export { hasPasskeys, logInWithPasskey, provePasskey, registerPasskey } from "./passkeys.js";

@@ -10,6 +10,7 @@ from greenroom_client.errors import (
     violations_of,
 )
 from greenroom_client.events import EventStream
+from greenroom_client.outbox import Delivery, Outbox, OutboxClosed, Outgoing
 from greenroom_client.paging import items, pages
 from greenroom_client.tokens import FileTokenStore, MemoryTokenStore, SignedOut, Tokens, TokenStore
 
@@ -18,9 +19,13 @@ __all__ = [
     "CommandFailed",
     "Conversation",
     "ConversationClosed",
+    "Delivery",
     "EventStream",
     "FileTokenStore",
     "MemoryTokenStore",
+    "Outbox",
+    "OutboxClosed",
+    "Outgoing",
     "SecondFactorNeeded",
     "SignedOut",
     "TokenStore",

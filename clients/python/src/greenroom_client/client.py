@@ -55,6 +55,7 @@ from greenroom_client.calls import (
 from greenroom_client.conversation import Conversation
 from greenroom_client.errors import SecondFactorNeeded
 from greenroom_client.events import EventStream
+from greenroom_client.outbox import Delivery, Outbox, Outgoing
 from greenroom_client.tokens import Keeper, MemoryTokenStore, SignedOut, TokenStore, tokens_from_pb
 
 
@@ -200,6 +201,26 @@ class Client:
             cursors=cursors,
             rhythm=self._rhythm,
             keeper=self.keeper,
+        )
+
+    def outbox(
+        self,
+        unsent: Iterable[Outgoing] = (),
+        *,
+        give_up_after: float | None = None,
+        on_change: Callable[[Delivery], None] | None = None,
+    ) -> Outbox:
+        """Sends messages in order and again until they are stored; goes on with what another run has
+        left unsent. ``give_up_after`` is how many seconds a message may take, as many as it needs by
+        default; ``on_change`` hears of every message when it is taken and when it is sent or has failed.
+        """
+        return Outbox(
+            self.messages.SendMessage,
+            keeper=self.keeper,
+            rhythm=self._rhythm,
+            unsent=unsent,
+            give_up_after=give_up_after,
+            on_change=on_change,
         )
 
     async def close(self) -> None:
