@@ -2,7 +2,7 @@
 //   node build.mjs                 builds it
 //   node build.mjs --serve [port]  serves it on the loopback and builds it anew for each visit (8081 by default)
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
@@ -53,7 +53,10 @@ async function write() {
   const html = await page();
   const target = new URL("dist/index.html", here);
   mkdirSync(new URL("./", target), { recursive: true });
-  writeFileSync(target, html);
+  // Two builds at once leave a whole file, whichever comes last.
+  const beside = new URL(`dist/index.html.${process.pid}`, here);
+  writeFileSync(beside, html);
+  renameSync(beside, target);
   console.log(`${fileURLToPath(target)}: ${Math.round(Buffer.byteLength(html) / 1000)} KB`);
 }
 
