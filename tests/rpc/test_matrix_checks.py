@@ -19,8 +19,8 @@ from server.auth.usecases import (
     web_authenticators,
     web_users,
 )
-from server.chat import usecases as chat
 from server.chat.sending import _Batch
+from server.chat.usecases import marks
 from tests.rpc.test_matrix_mutants import METHODS, fresh
 from tests.rpc.test_matrix_objects import laid_open, paths_of, shown_to, somebody
 from tests.rpc.test_matrix_ranks import overreached
@@ -108,7 +108,7 @@ CHECKS = [
     Check(users.reach, "not actor.sees(user_id)", "False", "creator", USERS[1:]),
     Check(users.get_user, " if actor.sees(user_id) else None", "", "creator", USERS[:1]),
     Check(
-        chat.mark_read,
+        marks.mark_read,
         ", Member.user_id == user_id",
         "",
         "creator",

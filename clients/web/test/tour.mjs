@@ -28,7 +28,7 @@ function check(condition, what) {
 async function signUpAndLogIn(page, email, password) {
   await page.getByRole("tab", { name: "Sign up" }).click();
   const form = page.getByRole("tabpanel", { name: "Sign up" });
-  await form.getByLabel("Name").fill("Ada");
+  await form.getByLabel("Name", { exact: true }).fill("Ada");
   await form.getByLabel("E-mail").fill(email);
   await form.getByLabel("Password").fill("short");
   await form.getByRole("button", { name: "Sign up" }).click();
