@@ -126,14 +126,11 @@ def test_a_server_that_cannot_start_ends_all(tmp_path: Path) -> None:
 def test_a_server_that_ends_is_started_again(pair: Pair, number: signal.Signals) -> None:
     for server in pair.servers:
         fallen = server.process(pair.site)
-        began = time.monotonic()
         with pair.restarted(server.name):
             fallen.send_signal(number)
             psutil.wait_procs([fallen], timeout=15)
-            assert is_well(pair.site), "the other one serves"
-            ended = time.monotonic()
+            wait_until(lambda: is_well(pair.site), "the other one to serve", 10)
             assert server.process(pair.site).pid != fallen.pid
-            assert time.monotonic() - ended < 6, f"{time.monotonic() - began:.1f} s in all"
     how = "SIGKILL" if number == signal.SIGKILL else "status 0"
     assert f"{pair.servers[0].name} has ended with {how}" in pair.site.output
 

@@ -108,8 +108,8 @@ CHECKS = [
     Check(users.reach, "not actor.sees(user_id)", "False", "creator", USERS[1:]),
     Check(users.get_user, " if actor.sees(user_id) else None", "", "creator", USERS[:1]),
     Check(
-        marks.mark_read,
-        ", Member.user_id == user_id",
+        marks._standings,
+        " & (Member.user_id == user_id)",
         "",
         "creator",
         ("greenroom.chat.v1.ChannelService.MarkRead",),

@@ -72,6 +72,7 @@ async def test_nobody_sends_where_one_has_blocked_the_other(room: Room) -> None:
         await block(room.server, room.bob, room.ann, blocked=False)
         await room.send("after", by=room.bob)
         await ann.messages(1)
+        await ann.until(lambda watch: len(watch.of_kind("channel")) == 2)
     assert [event.channel.blocked for event in ann.of_kind("channel")] == [True, False]
 
 
