@@ -87,6 +87,12 @@ async def test_a_reply_before_its_commit_is_seen_when_the_database_crashes(tmp_p
 async def test_a_deliberate_fault_is_seen(fault: str, kind: str, said: str, tmp_path: Path) -> None:
     require(kind)
     keep = tmp_path / "history.jsonl.gz"
-    history = await run(kind, kills=3, seed=SEED, fault=fault, keep=keep)
-    assert any(said in problem for problem in history.problems())
+    found: list[str] = []
+    # A kill hits the moment that matters by chance; on a busy machine three may all miss it.
+    for attempt in range(3):
+        history = await run(kind, kills=3, seed=SEED + attempt, fault=fault, keep=keep)
+        found = [problem for problem in history.problems() if said in problem]
+        if found:
+            break
+    assert found
     assert keep.with_suffix(".log").exists()
