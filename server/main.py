@@ -32,6 +32,7 @@ from server.core.rates import Rate
 from server.core.sealing import load_keyring
 from server.wire.admission import Admission
 from server.wire.arrival import ArrivalReader
+from server.wire.auth_ports import Authenticator
 from server.wire.exchange import Exchange
 from server.wire.idempotency import ReplyStore
 from server.wire.logs import CallLog
@@ -139,27 +140,12 @@ async def start(
     parts.database.publisher = parts.events.publish
     _register_core_jobs(parts.jobs)
 
-    exchange = Exchange(
-        database=parts.database,
-        clock=clock,
-        admission=Admission(
-            authenticator=auth_module.authenticator,
-            counters=parts.counters,
-            clock=clock,
-            address_rate=Rate.parse(settings.limit_address),
-            class_rates=_class_rates(settings),
-        ),
-        arrivals=ArrivalReader(settings.trusted_proxies),
-        metrics=CallMetrics(registry),
-        log=log,
-        log_requests=settings.log_requests,
-    )
     services = [service for module in modules for service in module.services]
     if extra_services is not None:
         services += extra_services(parts)
     wire = WireServer(
         services,
-        exchange=exchange,
+        exchange=_exchange(parts, auth_module.authenticator, CallMetrics(registry), log),
         streams=streams,
         replies=ReplyStore(parts.keyring),
         unary_limit=settings.unary_limit,
@@ -173,6 +159,28 @@ async def start(
     port = await wire.start(f"{settings.grpc_host}:{settings.grpc_port}")
     _measure(registry, parts)
     return Running(port, wire, parts, runner, registry, streams, modules, log)
+
+
+def _exchange(
+    parts: Parts, authenticator: Authenticator, metrics: CallMetrics, log: CallLog
+) -> Exchange:
+    """What all calls have in common."""
+    settings = parts.settings
+    return Exchange(
+        database=parts.database,
+        clock=parts.clock,
+        admission=Admission(
+            authenticator=authenticator,
+            counters=parts.counters,
+            clock=parts.clock,
+            address_rate=Rate.parse(settings.limit_address),
+            class_rates=_class_rates(settings),
+        ),
+        arrivals=ArrivalReader(settings.trusted_proxies),
+        metrics=metrics,
+        log=log,
+        log_requests=settings.log_requests,
+    )
 
 
 async def _parts(settings: Settings, clock: Clock) -> Parts:

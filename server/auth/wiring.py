@@ -165,12 +165,9 @@ def build(parts: Parts) -> AuthModule:
     _subscribe(parts, authenticator, me)
     register_jobs(parts, outbox, lifetimes, courier)
     services = [
-        Service(auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"], servicer),
+        Service.of(auth_service_pb2, servicer),
         *_factor_services(parts, sign_in, passkey_desk),
-        Service(
-            otp_service_pb2.DESCRIPTOR.services_by_name["OtpService"],
-            OtpServicer(courier, codes, sign_in),
-        ),
+        Service.of(otp_service_pb2, OtpServicer(courier, codes, sign_in)),
         *_session_services(parts),
         *_password_services(PasswordDesk(parts.keyring, outbox, settings.public_url), passwords),
         *_staff_services(parts, desk),
@@ -208,39 +205,24 @@ def _tickers(
 def _factor_services(parts: Parts, sign_in: SignInDesk, passkeys: PasskeyDesk) -> list[Service]:
     """Second factors and passkeys."""
     return [
-        Service(
-            mfa_service_pb2.DESCRIPTOR.services_by_name["MfaService"],
-            MfaServicer(sign_in, parts.pages),
-        ),
-        Service(
-            passkey_service_pb2.DESCRIPTOR.services_by_name["PasskeyService"],
-            PasskeyServicer(passkeys, parts.pages),
-        ),
+        Service.of(mfa_service_pb2, MfaServicer(sign_in, parts.pages)),
+        Service.of(passkey_service_pb2, PasskeyServicer(passkeys, parts.pages)),
     ]
 
 
 def _session_services(parts: Parts) -> list[Service]:
     """The services of signed-in devices and of the audit log."""
     return [
-        Service(
-            session_service_pb2.DESCRIPTOR.services_by_name["SessionService"],
-            SessionServicer(parts.pages),
-        ),
-        Service(
-            audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"],
-            AuditServicer(parts.pages),
-        ),
+        Service.of(session_service_pb2, SessionServicer(parts.pages)),
+        Service.of(audit_service_pb2, AuditServicer(parts.pages)),
     ]
 
 
 def _password_services(desk: PasswordDesk, passwords: Passwords) -> list[Service]:
     """Forgotten and changed passwords, and changes of the address."""
     return [
-        Service(
-            password_service_pb2.DESCRIPTOR.services_by_name["PasswordService"],
-            PasswordServicer(desk, passwords),
-        ),
-        Service(email_service_pb2.DESCRIPTOR.services_by_name["EmailService"], EmailServicer(desk)),
+        Service.of(password_service_pb2, PasswordServicer(desk, passwords)),
+        Service.of(email_service_pb2, EmailServicer(desk)),
     ]
 
 
@@ -248,13 +230,10 @@ def _staff_services(parts: Parts, desk: SignUpDesk) -> list[Service]:
     """The services of accounts, roles and sign-ups."""
     grace = timedelta(days=parts.settings.user_grace_days)
     staff = StaffDesk(desk.outbox, desk.public_url, grace)
-    users = user_service_pb2.DESCRIPTOR.services_by_name["UserService"]
-    roles = role_service_pb2.DESCRIPTOR.services_by_name["RoleService"]
-    registrations = registration_service_pb2.DESCRIPTOR.services_by_name["RegistrationService"]
     return [
-        Service(users, UserServicer(parts.pages, staff)),
-        Service(roles, RoleServicer(parts.pages)),
-        Service(registrations, RegistrationServicer(parts.pages, desk)),
+        Service.of(user_service_pb2, UserServicer(parts.pages, staff)),
+        Service.of(role_service_pb2, RoleServicer(parts.pages)),
+        Service.of(registration_service_pb2, RegistrationServicer(parts.pages, desk)),
     ]
 
 
@@ -263,27 +242,16 @@ def _provider_services(parts: Parts, sign_in: SignInDesk, providers: Providers) 
     counter = ProviderCounter(sign_in, providers)
     redirect_uris = frozenset(parts.settings.oauth_redirect_uris)
     return [
-        Service(
-            oauth_service_pb2.DESCRIPTOR.services_by_name["OAuthService"],
-            OAuthServicer(sign_in, providers, counter, redirect_uris),
-        ),
-        Service(
-            identity_service_pb2.DESCRIPTOR.services_by_name["IdentityService"],
-            IdentityServicer(sign_in, counter, parts.pages),
-        ),
+        Service.of(oauth_service_pb2, OAuthServicer(sign_in, providers, counter, redirect_uris)),
+        Service.of(identity_service_pb2, IdentityServicer(sign_in, counter, parts.pages)),
     ]
 
 
 def _key_services(parts: Parts, access: AccessTokens) -> list[Service]:
     """Keys of services, and what tokens are worth."""
     return [
-        Service(
-            api_key_service_pb2.DESCRIPTOR.services_by_name["ApiKeyService"],
-            ApiKeyServicer(parts.pages),
-        ),
-        Service(
-            token_service_pb2.DESCRIPTOR.services_by_name["TokenService"], TokenServicer(access)
-        ),
+        Service.of(api_key_service_pb2, ApiKeyServicer(parts.pages)),
+        Service.of(token_service_pb2, TokenServicer(access)),
     ]
 
 
@@ -293,17 +261,12 @@ def _web_services(
     """What web frameworks keep here."""
     accounts = WebAccountDesk(parts.keyring, providers)
     sessions = WebSessionServicer(lifetimes_of(parts.settings), authenticator.saw)
-    users = web_user_service_pb2.DESCRIPTOR.services_by_name["WebUserService"]
-    linked = web_account_service_pb2.DESCRIPTOR.services_by_name["WebAccountService"]
-    opened = web_session_service_pb2.DESCRIPTOR.services_by_name["WebSessionService"]
-    mailed = web_verification_service_pb2.DESCRIPTOR.services_by_name["WebVerificationService"]
-    devices = web_authenticator_service_pb2.DESCRIPTOR.services_by_name["WebAuthenticatorService"]
     return [
-        Service(users, WebUserServicer()),
-        Service(linked, WebAccountServicer(accounts)),
-        Service(opened, sessions),
-        Service(mailed, WebVerificationServicer()),
-        Service(devices, WebAuthenticatorServicer(parts.pages)),
+        Service.of(web_user_service_pb2, WebUserServicer()),
+        Service.of(web_account_service_pb2, WebAccountServicer(accounts)),
+        Service.of(web_session_service_pb2, sessions),
+        Service.of(web_verification_service_pb2, WebVerificationServicer()),
+        Service.of(web_authenticator_service_pb2, WebAuthenticatorServicer(parts.pages)),
     ]
 
 

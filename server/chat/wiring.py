@@ -1,7 +1,7 @@
 """Puts the chat together."""
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import get_args
 
 from greenroom.chat.v1 import (
     channel_service_pb2,
@@ -117,18 +117,18 @@ def build(
         parts.events.subscribe(kind, relay.from_unit)
     return ChatModule(
         services=[
-            _service(
+            Service.of(
                 channel_service_pb2, ChannelServicer(people, shelf, parts.pages, typing_signs)
             ),
-            _service(member_service_pb2, MemberServicer(people, parts.pages)),
-            _service(
+            Service.of(member_service_pb2, MemberServicer(people, parts.pages)),
+            Service.of(
                 message_service_pb2, MessageServicer(lane, history, parts.pages, shelf, terms)
             ),
-            _service(reaction_service_pb2, ReactionServicer()),
-            _service(event_service_pb2, EventServicer(event_streams, lane, typing_signs, shelf)),
-            _service(read_service_pb2, ReadServicer()),
-            _service(sync_service_pb2, SyncServicer(DeltaReader(statements), tokens)),
-            _service(presence_service_pb2, PresenceServicer(presence_doors)),
+            Service.of(reaction_service_pb2, ReactionServicer()),
+            Service.of(event_service_pb2, EventServicer(event_streams, lane, typing_signs, shelf)),
+            Service.of(read_service_pb2, ReadServicer()),
+            Service.of(sync_service_pb2, SyncServicer(DeltaReader(statements), tokens)),
+            Service.of(presence_service_pb2, PresenceServicer(presence_doors)),
         ],
         doors=Doors(),
         lane=lane,
@@ -153,9 +153,3 @@ def _lane(parts: Parts, statements: Statements, relay: Relay) -> Lane:
         write=writer.write,
         deliver=relay.sent,
     )
-
-
-def _service(file: Any, servicer: object) -> Service:
-    """The one service of a proto file, with what serves it."""
-    (descriptor,) = file.DESCRIPTOR.services_by_name.values()
-    return Service(descriptor, servicer)

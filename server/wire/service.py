@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 
 from server.wire.policies import ContractError
 
@@ -14,12 +14,24 @@ SERIALIZABLE = "__serializable__"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class ProtoFile(Protocol):
+    """A generated ``_pb2`` module."""
+
+    DESCRIPTOR: FileDescriptor
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A service descriptor with the servicer whose methods carry the names of its RPCs."""
 
     descriptor: ServiceDescriptor
     servicer: object
+
+    @classmethod
+    def of(cls, file: "ProtoFile", servicer: object) -> "Service":
+        """The one service of a proto file (its ``_pb2`` module), with what serves it."""
+        (descriptor,) = file.DESCRIPTOR.services_by_name.values()
+        return cls(descriptor, servicer)
 
     def method(self, name: str) -> Callable[..., Any]:
         """The servicer's method for an RPC; ``ContractError`` when there is none."""
