@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 from server.chat.errors import ChannelNotFound, CursorAhead, TextNotStorable, TooManyChannels
 from server.chat.subscriber import Place
-from server.core.caller import Caller
 
 STREAM_CHANNELS = 500
 """Channels that one stream carries: their positions fit into a resume token of 16,384 characters."""
-_ADMINISTRATORS = frozenset({"admin", "super_admin"})
 RETRY_SECONDS = 5.0
 """Clients that a server sends away come back spread over this time."""
 
@@ -91,12 +89,6 @@ class Start(NamedTuple):
 def direct_key(user_id: str, other_id: str) -> str:
     """The one key of the direct channel of two users, whoever asks."""
     return ":".join(sorted((user_id, other_id)))
-
-
-def is_staff(caller: Caller, permission: str) -> bool:
-    """Whether an administrator calls who may do this in all channels; a permission alone is not enough, as
-    everywhere."""
-    return bool(caller.roles & _ADMINISTRATORS) and permission in caller.permissions
 
 
 def check_storable(field: str, text: str) -> None:

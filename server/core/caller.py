@@ -3,9 +3,35 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+ADMIN_ROLES = frozenset({"admin", "super_admin"})
+EVERYTHING = "*"
+"""The permission that stands for all."""
+
+
+class Rights:
+    """What roles and permissions come to, for whoever carries both."""
+
+    __slots__ = ()
+    roles: frozenset[str]
+    permissions: frozenset[str]
+
+    @property
+    def is_admin(self) -> bool:
+        """True for admins and super_admins."""
+        return bool(self.roles & ADMIN_ROLES)
+
+    def may(self, permission: str) -> bool:
+        """True when some role permits it."""
+        return permission in self.permissions or EVERYTHING in self.permissions
+
+    def is_admin_and_may(self, permission: str) -> bool:
+        """True for administrators who are permitted to: a permission alone lets nobody reach what is
+        somebody else's, since roles of other kinds can hold it too."""
+        return self.is_admin and self.may(permission)
+
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Rights):
     """A user with a session, a service with a key, or nobody (``kind`` is ``"anonymous"``)."""
 
     kind: str = "anonymous"

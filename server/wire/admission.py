@@ -135,11 +135,7 @@ def _kind_allowed(access: AccessRule, caller: Caller) -> bool:
 
 
 def _permitted(access: AccessRule, caller: Caller) -> bool:
-    return (
-        not access.permission
-        or access.permission in caller.permissions
-        or "*" in caller.permissions
-    )
+    return not access.permission or caller.may(access.permission)
 
 
 def bearer(authorization: str) -> str:

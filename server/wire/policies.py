@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from greenroom.options.v1 import policy_pb2
+from server.core.caller import ADMIN_ROLES
 
 DEFAULT_DEADLINE_SECONDS = 30.0
 
@@ -89,7 +90,7 @@ _ROLE_OF = {
     policy_pb2.ACCESS_STUDENT: ("student",),
     policy_pb2.ACCESS_TEACHER: ("teacher",),
     policy_pb2.ACCESS_AGENT: ("agent",),
-    policy_pb2.ACCESS_ADMIN: ("admin", "super_admin"),
+    policy_pb2.ACCESS_ADMIN: tuple(sorted(ADMIN_ROLES)),
     policy_pb2.ACCESS_SUPER_ADMIN: ("super_admin",),
 }
 _SIGNED_IN = {

@@ -20,7 +20,7 @@ from server.auth.usecases import (
     web_users,
 )
 from server.chat.sending import _Batch
-from server.chat.usecases import marks
+from server.chat.usecases import channels, marks, messages
 from tests.rpc.test_matrix_mutants import METHODS, fresh
 from tests.rpc.test_matrix_objects import laid_open, paths_of, shown_to, somebody
 from tests.rpc.test_matrix_ranks import overreached
@@ -54,22 +54,23 @@ REVOKE_SESSION = _auth("SessionService.RevokeSession")
 REVOKE_KEY = _auth("ApiKeyService.RevokeApiKey")
 AUDIT = _auth("AuditService.ListAuditEvents")
 OWN = "cls.user == caller.user_id"
-PERMITTED = "permitted and caller.roles & ADMIN_ROLES"
-ADMIN_ONLY = "caller.roles & ADMIN_ROLES"
+PERMITTED = "is_admin_and_may("
+ADMIN_ONLY = "is_admin and str("
+NO_ADMIN = "may("
 
 CHECKS = [
-    Check(Actor.sees, "self.is_admin and ", "", "agent", USERS[:1]),
-    Check(Actor.sees, " and self.may(READ_USERS)", "", "powerless admin", USERS[:1]),
+    Check(Actor.sees, f"self.{PERMITTED}", f"self.{NO_ADMIN}", "agent", USERS[:1]),
+    Check(Actor.sees, PERMITTED, ADMIN_ONLY, "powerless admin", USERS[:1]),
     Check(Actor.sees, "self.user_id == user_id or ", "True or ", "creator", USERS[:1]),
     Check(Session.within_reach_of, OWN, "True", "creator", REVOKE_SESSION),
     Check(Session.within_reach_of, PERMITTED, ADMIN_ONLY, "powerless admin", REVOKE_SESSION),
-    Check(Session.within_reach_of, PERMITTED, "permitted", "clerk", REVOKE_SESSION),
+    Check(Session.within_reach_of, PERMITTED, NO_ADMIN, "clerk", REVOKE_SESSION),
     Check(ApiKey.within_reach_of, OWN, "True", "creator", REVOKE_KEY),
     Check(ApiKey.within_reach_of, PERMITTED, ADMIN_ONLY, "powerless admin", REVOKE_KEY),
-    Check(ApiKey.within_reach_of, PERMITTED, "permitted", "clerk", REVOKE_KEY),
+    Check(ApiKey.within_reach_of, PERMITTED, NO_ADMIN, "clerk", REVOKE_KEY),
     Check(AuditEvent.within_reach_of, "cls.actor_id == caller.user_id", "True", "creator", AUDIT),
     Check(AuditEvent.within_reach_of, PERMITTED, ADMIN_ONLY, "powerless admin", AUDIT),
-    Check(AuditEvent.within_reach_of, PERMITTED, "permitted", "clerk", AUDIT),
+    Check(AuditEvent.within_reach_of, PERMITTED, NO_ADMIN, "clerk", AUDIT),
     Check(
         MfaFactor.for_owner,
         f"({OWN}) & ",
@@ -115,6 +116,27 @@ CHECKS = [
         ("greenroom.chat.v1.ChannelService.MarkRead",),
     ),
     Check(
+        messages.delete_message,
+        PERMITTED,
+        NO_ADMIN,
+        "clerk",
+        ("greenroom.chat.v1.MessageService.DeleteMessage",),
+    ),
+    Check(
+        messages.delete_message,
+        PERMITTED,
+        ADMIN_ONLY,
+        "powerless admin",
+        ("greenroom.chat.v1.MessageService.DeleteMessage",),
+    ),
+    Check(
+        channels.delete_channel,
+        PERMITTED,
+        NO_ADMIN,
+        "clerk",
+        ("greenroom.chat.v1.ChannelService.DeleteChannel",),
+    ),
+    Check(
         _Batch.take,
         "not is_member",
         "False",
@@ -122,7 +144,7 @@ CHECKS = [
         ("greenroom.chat.v1.MessageService.SendMessage",),
     ),
     # Its other half is out of reach: who is no admin does not see the account.
-    Check(Actor.side, " and self.may(WRITE_USERS)", "", "reading admin"),
+    Check(Actor.side, PERMITTED, ADMIN_ONLY, "reading admin"),
     Check(
         check_fields, "STAFF_FIELDS if side is Side.STAFF else OWN_FIELDS", "STAFF_FIELDS", "admin"
     ),

@@ -6,7 +6,7 @@ from typing import Any
 from peewee import ForeignKeyField, ModelSelect, TextField
 
 from server.auth.models.accounts import User
-from server.auth.rules import ADMIN_ROLES, WRITE_USERS
+from server.auth.rules import WRITE_USERS
 from server.core.caller import Caller
 from server.core.db import JsonField, Row, TimestampField
 
@@ -42,7 +42,6 @@ class ApiKey(Row):
     def within_reach_of(cls, caller: Caller) -> "ModelSelect[ApiKey]":
         """The keys that a caller may end: their own, and any for an administrator
         who is permitted to change accounts."""
-        permitted = not caller.permissions.isdisjoint({WRITE_USERS, "*"})
-        if permitted and caller.roles & ADMIN_ROLES:
+        if caller.is_admin_and_may(WRITE_USERS):
             return cls.select()
         return cls.select().where(cls.user == caller.user_id)

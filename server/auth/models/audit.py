@@ -7,7 +7,7 @@ from peewee import (
     TextField,
 )
 
-from server.auth.rules import ADMIN_ROLES, READ_AUDIT
+from server.auth.rules import READ_AUDIT
 from server.core.caller import Caller
 from server.core.db import Model, TimestampField
 
@@ -42,8 +42,7 @@ class AuditEvent(Model):
     def within_reach_of(cls, caller: Caller) -> "ModelSelect[AuditEvent]":
         """The events that a caller may read: all for administrators who are permitted to, otherwise
         those that they caused themselves."""
-        permitted = not caller.permissions.isdisjoint({READ_AUDIT, "*"})
-        if permitted and caller.roles & ADMIN_ROLES:
+        if caller.is_admin_and_may(READ_AUDIT):
             return cls.select()
         return cls.select().where(cls.actor_id == caller.user_id)
 

@@ -11,7 +11,7 @@ from peewee import (
 )
 
 from server.auth.models.accounts import User
-from server.auth.rules import ADMIN_ROLES, REVOKE_SESSIONS
+from server.auth.rules import REVOKE_SESSIONS
 from server.core.caller import Caller
 from server.core.db import JsonField, Row, TimestampField
 
@@ -59,8 +59,7 @@ class Session(Row):
     def within_reach_of(cls, caller: Caller) -> "ModelSelect[Session]":
         """The sessions that a caller may end: their own, and any for an administrator
         who is permitted to."""
-        permitted = not caller.permissions.isdisjoint({REVOKE_SESSIONS, "*"})
-        if permitted and caller.roles & ADMIN_ROLES:
+        if caller.is_admin_and_may(REVOKE_SESSIONS):
             return cls.select()
         return cls.select().where(cls.user == caller.user_id)
 

@@ -1,7 +1,6 @@
 """The decisions of auth as pure functions, a file a noun: no database, no clock, no gRPC."""
 
 from server.auth.rules.accounts import (
-    ADMIN_ROLES,
     MOST_LISTED_REGISTRATIONS,
     PERSONAS,
     READ_AUDIT,
@@ -145,7 +144,6 @@ from server.auth.rules.users import (
 __all__ = [
     "ACCOUNT_LIMIT",
     "ADDRESS_LIMIT",
-    "ADMIN_ROLES",
     "API_KEY_PREFIX",
     "AUTHORIZATION_LIFE",
     "BACKUP_CODES",

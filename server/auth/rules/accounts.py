@@ -29,8 +29,6 @@ PERSONAS = ("creator", "editor", "brand", "student", "teacher")
 """The roles that a person can choose on sign-up."""
 
 
-ADMIN_ROLES = frozenset({"admin", "super_admin"})
-
 READ_AUDIT = "auth.audit.read"
 """The permission to read what others did."""
 

@@ -14,7 +14,8 @@ from server.auth.errors import (
     RoleUnknown,
     SuperAdminOnly,
 )
-from server.auth.rules.accounts import ADMIN_ROLES, UserStatus
+from server.auth.rules.accounts import UserStatus
+from server.core.caller import Rights
 
 SUPER_ADMIN = "super_admin"
 
@@ -68,21 +69,12 @@ class Side(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(Rights):
     """Who acts, with the rights that they have at this moment."""
 
     user_id: str
     roles: frozenset[str]
     permissions: frozenset[str]
-
-    def may(self, permission: str) -> bool:
-        """True when some role of theirs permits it."""
-        return permission in self.permissions or "*" in self.permissions
-
-    @property
-    def is_admin(self) -> bool:
-        """True for admins and super_admins."""
-        return bool(self.roles & ADMIN_ROLES)
 
     @property
     def is_super_admin(self) -> bool:
@@ -91,13 +83,13 @@ class Actor:
 
     def sees(self, user_id: str) -> bool:
         """True when the account is visible to them: their own, and any to administrators."""
-        return self.user_id == user_id or (self.is_admin and self.may(READ_USERS))
+        return self.user_id == user_id or self.is_admin_and_may(READ_USERS)
 
     def side(self, user_id: str) -> Side | None:
         """As what they may change the account; ``None`` when they may not."""
         if self.user_id == user_id:
             return Side.OWNER
-        return Side.STAFF if self.is_admin and self.may(WRITE_USERS) else None
+        return Side.STAFF if self.is_admin_and_may(WRITE_USERS) else None
 
 
 _P, _A, _S, _B, _D = (

@@ -14,7 +14,7 @@ from server.chat.errors import (
 from server.chat.message import IMAGE
 from server.chat.models import ADMIN, DIRECT, GROUP, MEMBER, Channel, Member
 from server.chat.ports import MediaShelf
-from server.chat.rules import direct_key, is_staff
+from server.chat.rules import direct_key
 from server.chat.usecases.channel_views import ChannelView, channel_etag, view_of, views_of
 from server.chat.usecases.memberships import (
     Numbering,
@@ -128,7 +128,7 @@ def update_group(
 
 def delete_channel(unit: Unit, user_id: str, channel_id: str) -> datetime:
     """Archives a channel: a group for its admins, any one for staff who may. Says since when it is."""
-    if is_staff(unit.caller, ARCHIVE):
+    if unit.caller.is_admin_and_may(ARCHIVE):
         numbering = Numbering(unit, channel_id)
         channel = Channel.get_by_id(channel_id)
     else:
