@@ -27,7 +27,8 @@ async def test_no_call_notices_that_a_server_goes() -> None:
 @pytest.mark.parametrize(("fault", "said"), [("silent", "untold"), ("hasty", "health")])
 async def test_a_deliberate_fault_is_seen(fault: str, said: str) -> None:
     require_pair()
-    drains = await drain(1, fault, callers=4, streams=6, drain_seconds=3.0)
+    # Each of the two is ended: Envoy may have given all streams to one of them.
+    drains = await drain(2, fault, callers=4, streams=6, drain_seconds=3.0)
     assert any(said in problem for problem in drains.problems())
 
 

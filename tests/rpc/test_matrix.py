@@ -107,18 +107,20 @@ def test_the_table_says_what_the_specification_says() -> None:
 async def test_the_door(server: Greenroom) -> None:
     callers = await principals(server)
     assert len(callers) >= 28 and len({who.name for who in callers}) == len(callers)
-    before = await in_unit(server, table_digests)
-    found = await surprises(server, all_methods(), callers)
-    assert found == []
-    assert await in_unit(server, table_digests) == before
+    async with server.jobs_at_rest():
+        before = await in_unit(server, table_digests)
+        found = await surprises(server, all_methods(), callers)
+        assert found == []
+        assert await in_unit(server, table_digests) == before
 
 
 async def test_a_role_without_its_permissions_opens_less(server: Greenroom) -> None:
     callers = [await powerless(server, role) for role in ("admin", "super_admin")]
     assert all(not who.permissions for who in callers)
-    before = await in_unit(server, table_digests)
-    assert await surprises(server, all_methods(), callers) == []
-    assert await in_unit(server, table_digests) == before
+    async with server.jobs_at_rest():
+        before = await in_unit(server, table_digests)
+        assert await surprises(server, all_methods(), callers) == []
+        assert await in_unit(server, table_digests) == before
 
 
 async def test_a_permission_that_is_taken_away_is_missed_at_once(server: Greenroom) -> None:

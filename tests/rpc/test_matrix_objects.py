@@ -166,10 +166,11 @@ async def laid_open(
             continue
         for path in paths_of(method):
             foreign_id = await RESOURCES[path](server, other)
-            before = await in_unit(server, table_digests)
-            foreign = await ask(server, method, who, path, foreign_id)
-            absent = await ask(server, method, who, path, new_id())
-            after = await in_unit(server, table_digests)
+            async with server.jobs_at_rest():
+                before = await in_unit(server, table_digests)
+                foreign = await ask(server, method, who, path, foreign_id)
+                absent = await ask(server, method, who, path, new_id())
+                after = await in_unit(server, table_digests)
             changed = {name for name in after if after[name] != before.get(name)}
             seen = foreign.reply + foreign.details + foreign.text.encode()
             told = CANARY.encode() in seen or other.email.encode() in seen

@@ -112,9 +112,10 @@ async def overreached(server: Greenroom, who: Principal) -> list[tuple[str, dict
     """Those of the tries that were let through, or that left something changed."""
     wrong = []
     for name, fields in await tries(server, who):
-        before = await in_unit(server, table_digests)
-        went_through = await _sent(server, who, name, fields)
-        after = await in_unit(server, table_digests)
+        async with server.jobs_at_rest():
+            before = await in_unit(server, table_digests)
+            went_through = await _sent(server, who, name, fields)
+            after = await in_unit(server, table_digests)
         if went_through or after != before:
             wrong.append((name, fields))
     return wrong

@@ -1,5 +1,6 @@
 """The whole server in this process, on free ports of the loopback, and people who use it."""
 
+import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator
@@ -53,6 +54,7 @@ from server.auth.usecases.privileges import change_privilege
 from server.chat.ports import MediaShelf
 from server.core.clock import Clock, ManualClock
 from server.core.config import Settings, load_settings
+from server.core.jobs import JobRunner
 from server.core.unit import Unit
 from server.main import Running, start
 from tests.support.mails import mails_in, token_for
@@ -187,6 +189,25 @@ class Greenroom:
     async def mailed_token(self, to: str, count: int = 1) -> str:
         """The token of the newest mail to an address, once there are ``count`` of them."""
         return await token_for(self.settings.mail_dir, to, count)
+
+    @asynccontextmanager
+    async def jobs_at_rest(self) -> AsyncIterator[None]:
+        """Whatever job is due has been run, and none is begun until the block is left."""
+        parts = self.running.parts
+        assert self.running.runner is not None
+        await asyncio.to_thread(self.running.runner.stop)
+        runner = JobRunner(parts.database, parts.jobs, parts.clock)
+
+        def catch_up() -> None:
+            runner.run_pending()
+            parts.database.close_here()
+
+        await asyncio.to_thread(catch_up)
+        try:
+            yield
+        finally:
+            runner.start()
+            self.running.runner = runner
 
     async def sign_up(self, address: str, password: str = PASSWORD, name: str = "") -> None:
         """Opens an account and proves its address."""

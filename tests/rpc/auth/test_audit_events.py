@@ -78,15 +78,16 @@ async def test_without_its_row_there_is_no_event(
     stage: Stage, event: SecurityEvent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     act = await event.scene(stage)
-    before = await in_unit(stage.server, table_digests)
 
     def full(*_arguments: object, **_more: object) -> None:
         raise OSError("the audit log is full")
 
-    monkeypatch.setattr(stage.server.running.parts.database, "audit_sink", full)
-    assert await code_of(act()) is StatusCode.INTERNAL
-    monkeypatch.undo()
-    after = await in_unit(stage.server, table_digests)
+    async with stage.server.jobs_at_rest():
+        before = await in_unit(stage.server, table_digests)
+        monkeypatch.setattr(stage.server.running.parts.database, "audit_sink", full)
+        assert await code_of(act()) is StatusCode.INTERNAL
+        monkeypatch.undo()
+        after = await in_unit(stage.server, table_digests)
     changed = {table for table, digest in before.items() if after[table] != digest}
     assert changed <= USED_UP
 
