@@ -1,6 +1,6 @@
 """What all models are made of: the database they are bound to, rows, locks, SQL by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
 
@@ -95,6 +95,7 @@ def sql(text: str, *parameters: Any) -> Any:
 
 
 Query = TypeVar("Query", bound=peewee.Query)
+M = TypeVar("M", bound=Model)
 
 
 def locked(query: Query) -> Query:
@@ -102,3 +103,15 @@ def locked(query: Query) -> Query:
     if database.obj is None or not database.obj.for_update:
         return query
     return query.for_update()  # type: ignore[attr-defined, no-any-return]
+
+
+def locked_or_new(model: type[M], key: Mapping[str, Any], **values: Any) -> M:
+    """The row with this key, locked until the unit ends; one with ``values`` is made where there is none.
+
+    It inserts first and looks then, so that it takes the same statements, and the same time, either way.
+    Whoever makes the row in the same moment is waited for.
+    """
+    model.insert(**key, **values).on_conflict_ignore().execute()
+    own = [getattr(model, name) == value for name, value in key.items()]
+    row: M = locked(model.select().where(*own)).get()
+    return row

@@ -5,8 +5,9 @@ from datetime import datetime
 from peewee import CompositeKey, ForeignKeyField, IntegerField, ModelSelect, TextField
 
 from server.auth.models.accounts import User
+from server.auth.models.attempts import Tries
 from server.core.caller import Caller
-from server.core.db import Model, Row, TimestampField
+from server.core.db import Row, TimestampField
 
 
 class MfaFactor(Row):
@@ -74,16 +75,12 @@ class MfaChallenge(Row):
         table_name = "mfa_challenges"
 
 
-class MfaTries(Model):
+class MfaTries(Tries):
     """Failures in a row of one account with one kind of code."""
 
     user = ForeignKeyField(User)
     user_id: str
     kind = TextField()
-    failures = IntegerField(default=0)
-    last_at = TimestampField(null=True)
-    blocked_until = TimestampField(null=True)
-    update_time = TimestampField()
 
     class Meta:
         table_name = "mfa_tries"

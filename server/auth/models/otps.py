@@ -6,9 +6,10 @@ from typing import Any
 from peewee import BooleanField, ForeignKeyField, IntegerField, ModelSelect, TextField
 
 from server.auth.models.accounts import User
+from server.auth.models.attempts import Tries
 from server.auth.models.registrations import Registration
 from server.auth.rules import otp_open
-from server.core.db import JsonField, Model, Row, TimestampField
+from server.core.db import JsonField, Row, TimestampField
 
 
 class Otp(Row):
@@ -64,14 +65,10 @@ class Otp(Row):
         )
 
 
-class OtpTries(Model):
+class OtpTries(Tries):
     """Wrong codes in a row of one subject: the HMAC of an account or of a destination."""
 
     subject = TextField(primary_key=True)
-    failures = IntegerField(default=0)
-    last_at = TimestampField(null=True)
-    blocked_until = TimestampField(null=True)
-    update_time = TimestampField()
 
     class Meta:
         table_name = "otp_tries"

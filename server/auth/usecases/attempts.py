@@ -16,7 +16,7 @@ from server.auth.rules import (
     network_of,
     wait_of,
 )
-from server.core.db import locked
+from server.core.db import locked_or_new
 from server.core.fields import instant, microseconds
 from server.core.sealing import Keyring
 from server.core.unit import Unit
@@ -58,11 +58,11 @@ def count_try(unit: Unit, subjects: Subjects) -> float:
     to wait it counts nothing and returns the seconds."""
     pairs = sorted([(subjects.account, "ACCOUNT"), (subjects.address, "ADDRESS")])
     rows = [_locked_row(unit, subject, kind) for subject, kind in pairs]
-    wait = max(wait_of(_tally(row), unit.now) for row in rows)
+    wait = max(wait_of(row.tally, unit.now) for row in rows)
     if wait > 0:
         return wait
     for row in rows:
-        _store(unit, row, counted(_tally(row), unit.now, _limit_of(row)))
+        row.keep(counted(row.tally, unit.now, _limit_of(row)), unit.now)
     return 0.0
 
 
@@ -70,7 +70,7 @@ def take_back(unit: Unit, subjects: Subjects) -> None:
     """After a right password: the account starts anew, its address gets this one try back."""
     for subject, kind in sorted([(subjects.account, "ACCOUNT"), (subjects.address, "ADDRESS")]):
         row = _locked_row(unit, subject, kind)
-        _store(unit, row, Tally() if kind == "ACCOUNT" else forgiven(_tally(row)))
+        row.keep(Tally() if kind == "ACCOUNT" else forgiven(row.tally), unit.now)
 
 
 def may_send(
@@ -79,8 +79,7 @@ def may_send(
     """Counts a mail to a contact and says whether it may leave (``rules.after_send``); the same
     work for every contact."""
     key = keyring.hmac("contact-sends", contact.encode()).hex()
-    ContactSend.insert(contact=key, update_time=unit.now).on_conflict_ignore().execute()
-    row = locked(ContactSend.select().where(ContactSend.contact == key)).get()
+    row = locked_or_new(ContactSend, {"contact": key}, update_time=unit.now)
     recent = [instant(stamp) for stamp in row.recent]
     kept = after_send(recent, unit.now, spaced=spaced, most=most)
     if kept is None:
@@ -98,24 +97,8 @@ def _is_known(unit: Unit, user: User, address: str) -> bool:
 
 
 def _locked_row(unit: Unit, subject: str, kind: str) -> LoginAttempt:
-    LoginAttempt.insert(
-        subject=subject, kind=kind, update_time=unit.now
-    ).on_conflict_ignore().execute()
-    row: LoginAttempt = locked(LoginAttempt.select().where(LoginAttempt.subject == subject)).get()
-    return row
+    return locked_or_new(LoginAttempt, {"subject": subject}, kind=kind, update_time=unit.now)
 
 
 def _limit_of(row: LoginAttempt) -> AttemptLimit:
     return _LIMITS[row.kind]
-
-
-def _tally(row: LoginAttempt) -> Tally:
-    return Tally(row.failures, row.last_at, row.blocked_until)
-
-
-def _store(unit: Unit, row: LoginAttempt, tally: Tally) -> None:
-    row.failures = tally.failures
-    row.last_at = tally.last_at
-    row.blocked_until = tally.blocked_until
-    row.update_time = unit.now
-    row.save()

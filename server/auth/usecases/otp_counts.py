@@ -18,7 +18,7 @@ from server.auth.rules import (
     send_wait,
     wait_of,
 )
-from server.core.db import locked
+from server.core.db import locked_or_new
 from server.core.fields import instant, microseconds
 from server.core.sealing import Keyring
 from server.core.unit import Unit
@@ -37,25 +37,25 @@ def subjects_of(keyring: Keyring, destination: str, user_id: str | None) -> tupl
 def waiting_time(unit: Unit, subjects: tuple[str, ...]) -> float:
     """Seconds until another code may be tried; 0 when one may be now."""
     rows = OtpTries.select().where(OtpTries.subject.in_(subjects))
-    return max((wait_of(_tally(row), unit.now) for row in rows), default=0.0)
+    return max((wait_of(row.tally, unit.now) for row in rows), default=0.0)
 
 
 def count_wrong(unit: Unit, subjects: tuple[str, ...]) -> float:
     """Counts one try as wrong before its code is looked at, and returns 0. Where a subject has to
     wait it counts nothing and returns the seconds."""
     rows = [_locked_row(unit, subject) for subject in subjects]
-    wait = max(wait_of(_tally(row), unit.now) for row in rows)
+    wait = max(wait_of(row.tally, unit.now) for row in rows)
     if wait > 0:
         return wait
     for row in rows:
-        _store(unit, row, counted(_tally(row), unit.now, OTP_LIMIT))
+        row.keep(counted(row.tally, unit.now, OTP_LIMIT), unit.now)
     return 0.0
 
 
 def forget_wrong(unit: Unit, subjects: tuple[str, ...]) -> None:
     """After a right code: its subjects start anew."""
     for subject in subjects:
-        _store(unit, _locked_row(unit, subject), Tally())
+        _locked_row(unit, subject).keep(Tally(), unit.now)
 
 
 def count_send(unit: Unit, keyring: Keyring, destination: str) -> float:
@@ -70,10 +70,10 @@ def count_send(unit: Unit, keyring: Keyring, destination: str) -> float:
     if destination.startswith("+"):
         block = _key(keyring, f"otp-block:{block_of(destination)}")
         limits[block] = (OTPS_PER_BLOCK, OTP_GAP * 0)
-    rows = {}
-    for contact in sorted(limits):
-        ContactSend.insert(contact=contact, update_time=unit.now).on_conflict_ignore().execute()
-        rows[contact] = locked(ContactSend.select().where(ContactSend.contact == contact)).get()
+    rows = {
+        contact: locked_or_new(ContactSend, {"contact": contact}, update_time=unit.now)
+        for contact in sorted(limits)
+    }
     wait = max(
         send_wait([instant(sent) for sent in rows[contact].recent], unit.now, most=most, gap=gap)
         for contact, (most, gap) in limits.items()
@@ -107,18 +107,4 @@ def _key(keyring: Keyring, name: str) -> str:
 
 
 def _locked_row(unit: Unit, subject: str) -> OtpTries:
-    OtpTries.insert(subject=subject, update_time=unit.now).on_conflict_ignore().execute()
-    row: OtpTries = locked(OtpTries.select().where(OtpTries.subject == subject)).get()
-    return row
-
-
-def _tally(row: OtpTries) -> Tally:
-    return Tally(row.failures, row.last_at, row.blocked_until)
-
-
-def _store(unit: Unit, row: OtpTries, tally: Tally) -> None:
-    row.failures = tally.failures
-    row.last_at = tally.last_at
-    row.blocked_until = tally.blocked_until
-    row.update_time = unit.now
-    row.save()
+    return locked_or_new(OtpTries, {"subject": subject}, update_time=unit.now)

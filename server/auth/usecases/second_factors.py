@@ -6,7 +6,6 @@ code; the second locks the user, so that of parallel calls with one code one is 
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import pyotp
 
@@ -28,7 +27,7 @@ from server.auth.rules import (
     tells_by_mail,
     wait_of,
 )
-from server.core.db import locked
+from server.core.db import locked, locked_or_new
 from server.core.errors import CredentialsInvalid, Refused
 from server.core.sealing import Keyring
 from server.core.unit import Unit
@@ -82,25 +81,24 @@ def count_code_try(
     """Counts one try as failed before its code is looked at; where the account has to wait it
     counts nothing and refuses. To be called with the user locked."""
     row = _tries_of(unit, user_id, kind)
-    wait = wait_of(_tally(row), unit.now)
+    wait = wait_of(row.tally, unit.now)
     if wait > 0:
         unit.audit(action, resource=resource, result="TOO_MANY_ATTEMPTS", actor_id=user_id, by=kind)
         return Refused(TooManyAttempts(retry_after=wait))
-    tally = counted(_tally(row), unit.now, MFA_CODE_LIMIT)
-    _store(unit, user_id, kind, tally)
-    return CodeTry(user_id, kind, tally.failures)
+    row.keep(counted(row.tally, unit.now, MFA_CODE_LIMIT), unit.now)
+    return CodeTry(user_id, kind, row.failures)
 
 
 def forget_failures(unit: Unit, tried: CodeTry) -> None:
     """After a right code: the account starts anew with this kind of code."""
-    _store(unit, tried.user_id, tried.kind, Tally())
+    _tries_of(unit, tried.user_id, tried.kind).keep(Tally(), unit.now)
 
 
 def take_back_try(unit: Unit, tried: CodeTry) -> None:
     """Takes back this try and no other: a right code of a factor that is being enrolled says
     nothing about the guesses at those that are in use."""
     row = _tries_of(unit, tried.user_id, tried.kind)
-    _store(unit, tried.user_id, tried.kind, forgiven(_tally(row)))
+    row.keep(forgiven(row.tally), unit.now)
 
 
 def code_refused(
@@ -209,23 +207,4 @@ def _place_of(factor_id: str, user_id: str) -> str:
 
 
 def _tries_of(unit: Unit, user_id: str, kind: CodeKind) -> MfaTries:
-    MfaTries.insert(user=user_id, kind=kind, update_time=unit.now).on_conflict_ignore().execute()
-    row: MfaTries = locked(MfaTries.select().where(_is_row(user_id, kind))).get()
-    return row
-
-
-def _tally(row: MfaTries) -> Tally:
-    return Tally(row.failures, row.last_at, row.blocked_until)
-
-
-def _store(unit: Unit, user_id: str, kind: CodeKind, tally: Tally) -> None:
-    MfaTries.update(
-        failures=tally.failures,
-        last_at=tally.last_at,
-        blocked_until=tally.blocked_until,
-        update_time=unit.now,
-    ).where(_is_row(user_id, kind)).execute()
-
-
-def _is_row(user_id: str, kind: CodeKind) -> Any:
-    return (MfaTries.user == user_id) & (MfaTries.kind == kind)
+    return locked_or_new(MfaTries, {"user": user_id, "kind": kind}, update_time=unit.now)

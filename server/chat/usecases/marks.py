@@ -8,7 +8,7 @@ from peewee import EXCLUDED
 from server.chat.errors import ChannelNotFound, SeqAhead
 from server.chat.events import DeliveryMarked, ReadMarked, UnreadMarked
 from server.chat.models import Channel, Member, ReadMark
-from server.core.db import locked
+from server.core.db import locked, locked_or_new
 from server.core.unit import Unit
 
 
@@ -125,8 +125,6 @@ def _locked_mark(unit: Unit, user_id: str, channel_id: str) -> ReadMark:
     mark = locked(ReadMark.select().where(own)).first()
     if mark is None:
         # Another device may make it in this moment: this waits for it, and then changes nothing.
-        ReadMark.insert(
-            channel_id=channel_id, user_id=user_id, create_time=unit.now, update_time=unit.now
-        ).on_conflict_ignore().execute()
-        mark = locked(ReadMark.select().where(own)).get()
+        key = {"channel_id": channel_id, "user_id": user_id}
+        mark = locked_or_new(ReadMark, key, create_time=unit.now, update_time=unit.now)
     return cast("ReadMark", mark)
