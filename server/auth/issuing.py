@@ -14,9 +14,6 @@ from server.core.sealing import Keyring
 REFRESH_PREFIX = "grr_"
 """Starts every refresh token, so that a leaked one can be recognised for what it is."""
 
-VERIFICATION_PREFIX = "grv_"
-"""The same for verification tokens."""
-
 
 def hash_of(secret: str) -> str:
     """What is stored of a secret of 256 random bits: its SHA-256 in hexadecimal."""

@@ -5,7 +5,6 @@ import peewee
 from server.auth import audit_actions as actions
 from server.auth.errors import EmailUnchanged, VerificationTokenInvalid
 from server.auth.events import EmailVerified, UserChanged
-from server.auth.issuing import VERIFICATION_PREFIX, hash_of
 from server.auth.mails import (
     confirm_email_mail,
     email_change_asked_mail,
@@ -21,11 +20,10 @@ from server.auth.usecases.password_resets import (
     RESET,
     PasswordDesk,
     supersede_sign_ups,
-    void_tokens,
 )
 from server.auth.usecases.second_factors import locked_caller, locked_user
 from server.auth.usecases.users import may_sign_in
-from server.core.ids import new_secret
+from server.auth.usecases.verification_tokens import issue_token, void_tokens
 from server.core.unit import Unit
 
 
@@ -95,13 +93,6 @@ def confirm_change(unit: Unit, found: VerificationToken, outbox: Outbox) -> str:
 
 
 def _mail_token(unit: Unit, user: User, email: str, desk: PasswordDesk) -> None:
-    secret = VERIFICATION_PREFIX + new_secret()
-    VerificationToken.create(
-        identifier=email,
-        token_hash=hash_of(secret),
-        purpose=CHANGE_EMAIL,
-        user=user.id,
-        expires_at=unit.now + VERIFICATION_LIFE,
-    )
+    secret = issue_token(unit, email, CHANGE_EMAIL, VERIFICATION_LIFE, user=user.id)
     mail = confirm_email_mail(email, user.language, desk.public_url, secret)
     desk.outbox.enqueue(unit, mail)

@@ -7,7 +7,7 @@ import peewee
 from server.auth import audit_actions as actions
 from server.auth.errors import AccountExists, VerificationTokenInvalid
 from server.auth.events import EmailVerified, SignedUp, UserChanged
-from server.auth.issuing import VERIFICATION_PREFIX, hash_of
+from server.auth.issuing import hash_of
 from server.auth.mails import invite_mail
 from server.auth.models import Credential, Registration, User, VerificationToken
 from server.auth.outbox import Outbox
@@ -33,9 +33,9 @@ from server.auth.usecases.users import (
     lock_super_admins,
     view_of,
 )
+from server.auth.usecases.verification_tokens import issue_token, void_tokens
 from server.core.db import locked
 from server.core.errors import FailedPrecondition
-from server.core.ids import new_secret
 from server.core.unit import Unit
 
 INVITE = "INVITE"
@@ -121,14 +121,7 @@ def _check_contacts(user: User) -> None:
 
 def _invite(unit: Unit, user: User, desk: InviteDesk) -> None:
     assert user.email is not None, "the request was validated"
-    secret = VERIFICATION_PREFIX + new_secret()
-    VerificationToken.create(
-        identifier=user.email,
-        token_hash=hash_of(secret),
-        purpose=INVITE,
-        user=user.id,
-        expires_at=unit.now + INVITE_LIFE,
-    )
+    secret = issue_token(unit, user.email, INVITE, INVITE_LIFE, user=user.id)
     desk.outbox.enqueue(unit, invite_mail(user.email, user.language, desk.public_url, secret))
 
 
@@ -195,11 +188,7 @@ def invite_again(unit: Unit, email: str, *, desk: InviteDesk) -> None:
 
 def void_invites(unit: Unit, user_id: str) -> None:
     """No invitation of the account can be accepted any more."""
-    VerificationToken.update(consumed_at=unit.now, update_time=unit.now).where(
-        (VerificationToken.user == user_id)
-        & (VerificationToken.purpose == INVITE)
-        & VerificationToken.consumed_at.is_null()
-    ).execute()
+    void_tokens(unit, user_id, INVITE)
 
 
 def store_password(unit: Unit, user: User, password_hash: str, algorithm: str) -> None:

@@ -12,7 +12,7 @@ import orjson
 from server.auth import audit_actions as actions
 from server.auth.errors import VerificationTokenInvalid
 from server.auth.events import EmailVerified, UserChanged
-from server.auth.issuing import VERIFICATION_PREFIX, hash_of
+from server.auth.issuing import hash_of
 from server.auth.mails import password_changed_mail, reset_mail
 from server.auth.models import LoginAttempt, Registration, User, VerificationToken
 from server.auth.outbox import Outbox
@@ -30,8 +30,9 @@ from server.auth.usecases.new_accounts import INVITE, accept_invite, invited_use
 from server.auth.usecases.reclaiming import drop_ways_in
 from server.auth.usecases.second_factors import locked_user
 from server.auth.usecases.users import may_sign_in
+from server.auth.usecases.verification_tokens import issue_token, void_tokens
 from server.core.fields import instant, microseconds
-from server.core.ids import new_id, new_secret
+from server.core.ids import new_id
 from server.core.jobs import JobRun
 from server.core.sealing import Keyring
 from server.core.unit import Unit
@@ -141,15 +142,6 @@ def after_change(unit: Unit, user: User, outbox: Outbox) -> None:
         outbox.enqueue(unit, mail)
 
 
-def void_tokens(unit: Unit, user_id: str, *purposes: str) -> None:
-    """No token of these purposes that was mailed for the account can be used any more."""
-    VerificationToken.update(consumed_at=unit.now, update_time=unit.now).where(
-        (VerificationToken.user == user_id)
-        & VerificationToken.purpose.in_(purposes)
-        & VerificationToken.consumed_at.is_null()
-    ).execute()
-
-
 def _may_reset(user: User, now: datetime) -> bool:
     """True for an account that can be signed in to and whose address nobody else's proof stands
     against: an unproven one, beside a number that somebody has proven, opens nothing."""
@@ -159,14 +151,7 @@ def _may_reset(user: User, now: datetime) -> bool:
 
 def _mail_token(unit: Unit, user: User, address: str, asked: datetime, desk: PasswordDesk) -> None:
     assert user.email is not None, "it was found by its address"
-    secret = VERIFICATION_PREFIX + new_secret()
-    VerificationToken.create(
-        identifier=user.email,
-        token_hash=hash_of(secret),
-        purpose=RESET,
-        user=user.id,
-        expires_at=unit.now + RESET_LIFE,
-    )
+    secret = issue_token(unit, user.email, RESET, RESET_LIFE, user=user.id)
     mail = reset_mail(user.email, user.language, desk.public_url, secret, address, asked)
     desk.outbox.enqueue(unit, mail)
 

@@ -1,11 +1,12 @@
 """What becomes of an account that turned out to be somebody else's."""
 
-from server.auth.models import Passkey, VerificationToken, WebAuthenticator
+from server.auth.models import Passkey, WebAuthenticator
 from server.auth.rules import RevokeReason
 from server.auth.usecases.api_keys import revoke_all_api_keys
 from server.auth.usecases.identities import drop_identities
 from server.auth.usecases.second_factors import drop_second_factors
 from server.auth.usecases.sessions import end_all_sessions
+from server.auth.usecases.verification_tokens import void_tokens
 from server.core.unit import Unit
 
 
@@ -19,6 +20,4 @@ def drop_ways_in(unit: Unit, user_id: str) -> None:
     drop_second_factors(user_id)
     Passkey.delete().where(Passkey.user == user_id).execute()
     WebAuthenticator.delete().where(WebAuthenticator.user == user_id).execute()
-    VerificationToken.update(consumed_at=unit.now, update_time=unit.now).where(
-        (VerificationToken.user == user_id) & VerificationToken.consumed_at.is_null()
-    ).execute()
+    void_tokens(unit, user_id)

@@ -7,7 +7,6 @@ import peewee
 from server.auth import audit_actions as actions
 from server.auth.errors import VerificationTokenInvalid
 from server.auth.events import EmailVerified, PhoneVerified, SignedUp, UserChanged
-from server.auth.issuing import VERIFICATION_PREFIX, hash_of
 from server.auth.mails import WaitingSignUp, taken_mail, verification_mail
 from server.auth.models import (
     Registration,
@@ -40,8 +39,8 @@ from server.auth.usecases.new_accounts import (
 from server.auth.usecases.reclaiming import drop_ways_in
 from server.auth.usecases.usernames import name_wanted, save_named
 from server.auth.usecases.users import rights_of, tell_rights_changed
+from server.auth.usecases.verification_tokens import issue_token
 from server.core.db import locked
-from server.core.ids import new_secret
 from server.core.sealing import Keyring
 from server.core.unit import Unit
 
@@ -327,14 +326,7 @@ def _mail_tokens(
 ) -> None:
     waiting = []
     for registration in registrations:
-        secret = VERIFICATION_PREFIX + new_secret()
-        VerificationToken.create(
-            identifier=email,
-            token_hash=hash_of(secret),
-            purpose=SIGN_UP,
-            registration=registration.id,
-            expires_at=unit.now + VERIFICATION_LIFE,
-        )
+        secret = issue_token(unit, email, SIGN_UP, VERIFICATION_LIFE, registration=registration.id)
         waiting.append(
             WaitingSignUp(secret, registration.name, registration.ip, registration.create_time)
         )
