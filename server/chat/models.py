@@ -2,7 +2,9 @@
 
 from peewee import BigIntegerField, BooleanField, CharField, CompositeKey, ModelSelect, TextField
 
+from server.chat.message import Rest, StoredMessage
 from server.core.db import JsonField, Model, Row, TimestampField
+from server.core.fields import microseconds
 
 DIRECT = "DIRECT"
 """``Channel.type`` of the one conversation of two people."""
@@ -121,6 +123,27 @@ class Message(Row):
     class Meta:
         table_name = "chat_messages"
         indexes = ((("channel_id", "seq"), True), (("sender_id", "client_id"), True))
+
+    def stored(self) -> StoredMessage:
+        """The row as it goes on its way."""
+        rest = None
+        if self.special:
+            rest = Rest(
+                self.type,
+                self.attachments,
+                self.mentions,
+                self.reply_to_id,
+                self.thread_id,
+                self.reply_count,
+                self.reactions,
+                self.change,
+                None if self.edit_time is None else microseconds(self.edit_time),
+                None if self.delete_time is None else microseconds(self.delete_time),
+            )
+        made = microseconds(self.create_time)
+        return StoredMessage(
+            self.id, self.seq, self.sender_id, self.client_id, self.text, made, rest
+        )
 
 
 class ReadMark(Model):

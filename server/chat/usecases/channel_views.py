@@ -7,11 +7,10 @@ from typing import cast
 from peewee import fn
 
 from server.chat.errors import ChannelNotFound
-from server.chat.message import Rest, StoredMessage
+from server.chat.message import StoredMessage
 from server.chat.models import Channel, Member, Message, ReadMark
 from server.chat.usecases.unread import unread_counts
 from server.core.etags import etag_of
-from server.core.fields import microseconds
 from server.core.unit import Unit
 
 SHOWN_MEMBERS = 100
@@ -127,30 +126,4 @@ def _newest(ids: list[str]) -> dict[str, StoredMessage]:
         .join(Channel, on=((Message.channel_id == Channel.id) & (Message.seq == seq)))
         .where(Channel.id.in_(ids))
     )
-    return {row.channel_id: _stored(row) for row in rows}
-
-
-def _stored(row: Message) -> StoredMessage:
-    rest = None
-    if row.special:
-        rest = Rest(
-            row.type,
-            row.attachments,
-            row.mentions,
-            row.reply_to_id,
-            row.thread_id,
-            row.reply_count,
-            row.reactions,
-            row.change,
-            None if row.edit_time is None else microseconds(row.edit_time),
-            None if row.delete_time is None else microseconds(row.delete_time),
-        )
-    return StoredMessage(
-        row.id,
-        row.seq,
-        row.sender_id,
-        row.client_id,
-        row.text,
-        microseconds(row.create_time),
-        rest,
-    )
+    return {row.channel_id: row.stored() for row in rows}

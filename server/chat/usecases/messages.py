@@ -16,12 +16,11 @@ from server.chat.errors import (
     MessageNotFound,
     RoleForbids,
 )
-from server.chat.message import SYSTEM, Rest, StoredMessage, fingerprint
+from server.chat.message import SYSTEM, StoredMessage, fingerprint
 from server.chat.models import ADMIN, GROUP, Channel, Edit, Member, Message, Reaction
 from server.chat.rules import check_storable
 from server.core.db import locked
 from server.core.etags import check_same
-from server.core.fields import microseconds
 from server.core.pagination import Order, Pages, paginate
 from server.core.text_search import folded
 from server.core.unit import Unit
@@ -62,23 +61,7 @@ class Reached:
 
 def view_of(row: Message, edits: tuple[tuple[str, datetime], ...] = ()) -> MessageView:
     """A row as it is told of."""
-    rest = None
-    if row.special:
-        rest = Rest(
-            row.type,
-            row.attachments,
-            row.mentions,
-            row.reply_to_id,
-            row.thread_id,
-            row.reply_count,
-            row.reactions,
-            row.change,
-            None if row.edit_time is None else microseconds(row.edit_time),
-            None if row.delete_time is None else microseconds(row.delete_time),
-        )
-    made = microseconds(row.create_time)
-    stored = StoredMessage(row.id, row.seq, row.sender_id, row.client_id, row.text, made, rest)
-    return MessageView(row.channel_id, stored, edits)
+    return MessageView(row.channel_id, row.stored(), edits)
 
 
 def member_role(channel_id: str, user_id: str) -> str | None:
