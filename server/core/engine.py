@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +49,7 @@ class _Turn(threading.local):
         self.unit: Unit | None = None
 
 
-class _Engine(peewee.Database):
+class _Engine(ABC, peewee.Database):
     """The part that both databases share. One instance serves all threads of the process."""
 
     kind = ""
@@ -103,13 +104,13 @@ class _Engine(peewee.Database):
         self._state.transactions.append(_UNIT_MARK)
         return bool(fresh)
 
+    @abstractmethod
     def commit_unit(self) -> None:
         """Commits. If this raises, the unit is not over: ``abandon_unit`` has to end it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def abandon_unit(self) -> bool:
         """Rolls back. A connection that cannot even do that is thrown away: then it says True."""
-        raise NotImplementedError
 
     def native(self, sql: str) -> str:
         """``sql`` with the driver's mark for a parameter in place of ``?``."""
@@ -118,11 +119,13 @@ class _Engine(peewee.Database):
             known = self._native[sql] = sql.replace("?", self.param)
         return known
 
+    @abstractmethod
     def _begin(self, connection: Any, turn: _Turn, write: bool, serializable: bool) -> None:
-        raise NotImplementedError
+        """Begins a transaction."""
 
+    @abstractmethod
     def _connect(self) -> Any:
-        raise NotImplementedError
+        """A new connection."""
 
     def _end(self) -> None:
         turn = self.turn
