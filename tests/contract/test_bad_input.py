@@ -8,11 +8,10 @@ import grpc
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from grpc import aio
-from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.support.databases import fresh_database, require
-from tests.support.messages import messages
+from tests.support.messages import examples, messages
 from tests.support.serve import Greenroom, serving
 from tests.support.services import all_methods
 from tests.support.statuses import reason_of
@@ -65,22 +64,8 @@ async def _check(server: Greenroom, method: MethodDescriptor, raw: bytes, metada
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name[13:])
 async def test_generated_messages(fuzzed: Any, method: MethodDescriptor) -> None:
     server, person = fuzzed
-    found: list[bytes] = []
-
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(messages(method.input_type))
-    def collect(message: Any) -> None:
-        found.append(message.SerializeToString())
-
-    collect()
-    for raw in found:
+    for message in examples(messages(method.input_type), EXAMPLES):
+        raw = message.SerializeToString()
         # Signing out in the middle would make all later cases the same one.
         if method.name != "LogOut":
             await _check(server, method, raw, person.metadata)
@@ -90,22 +75,7 @@ async def test_generated_messages(fuzzed: Any, method: MethodDescriptor) -> None
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name[13:])
 async def test_raw_bytes(fuzzed: Any, method: MethodDescriptor) -> None:
     server, person = fuzzed
-    found: list[bytes] = []
-
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(st.binary(max_size=200))
-    def collect(raw: bytes) -> None:
-        found.append(raw)
-
-    collect()
-    for raw in found:
+    for raw in examples(st.binary(max_size=200), EXAMPLES):
         if method.name != "LogOut":
             await _check(server, method, raw, person.metadata)
 

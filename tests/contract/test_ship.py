@@ -83,7 +83,7 @@ def test_compose_accepts_its_file() -> None:
         done = subprocess.run([*command, "config"], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return
-    pytest.skip("docker compose is not installed")
+    pytest.skip(reason="docker compose is not installed")
 
 
 def test_locks_pin_every_package_and_name_no_index() -> None:

@@ -26,8 +26,8 @@ from server.core.config import load_settings
 from server.edge.render import render_envoy
 from tests.support.databases import drop_database, fresh_database
 from tests.support.own_postgres import OwnPostgres, restartable_postgres
+from tests.support.processes import free_port, free_ports
 from tests.support.serve import UNLIMITED
-from tests.support.site import free_ports
 from tests.support.valkey import ValkeyServer, valkey_server
 
 START_SECONDS = 60.0
@@ -220,7 +220,7 @@ def target(
 @contextlib.contextmanager
 def _envoy(folder: Path, ports: Sequence[int]) -> Iterator[str]:
     """Envoy as the group has it, before servers on these ports; where it listens."""
-    (port,) = free_ports(1)
+    port = free_port()
     config = folder / "envoy.yaml"
     settings = load_settings({"HTTP_PORT": str(port), "STREAM_HEARTBEAT_SECONDS": "1"})
     config.write_text(render_envoy(settings, ports))

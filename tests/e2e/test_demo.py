@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.site import ROOT, Site, free_ports, running
+from tests.support.processes import free_port
+from tests.support.site import ROOT, Site, running
 
 DEMO = ROOT / "clients/python/examples/demo.py"
 
@@ -69,7 +70,7 @@ def test_a_step_that_is_not_seen_is_said(site: Site, tmp_path: Path) -> None:
 
 
 def test_where_nothing_serves_one_line_says_what_to_do(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     status, said = tour(tmp_path, HTTP_PORT=str(port))
     assert (status, said.count("\n")) == (1, 1)
     assert "make run" in said

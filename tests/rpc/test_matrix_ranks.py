@@ -15,7 +15,7 @@ from greenroom.auth.v1 import web_account_service_pb2 as account_pb
 from greenroom.auth.v1 import web_authenticator_service_pb2 as authenticator_pb
 from server.auth.models import Identity, UserRole
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import in_unit, refused
+from tests.rpc.auth.scenes import in_unit
 from tests.rpc.auth.staff import SUPER_ONLY, member_of_staff
 from tests.rpc.test_matrix_objects import somebody
 from tests.support.digests import table_digests
@@ -23,6 +23,7 @@ from tests.support.principals import Principal
 from tests.support.resources import RESOURCES, REST_OF_REQUEST
 from tests.support.serve import Greenroom, Person
 from tests.support.services import all_methods
+from tests.support.statuses import refused
 
 VERBS = ("UpdateUser", "SuspendUser", "BanUser", "ReinstateUser", "DeleteUser", "UndeleteUser")
 NEVER_ON_ONESELF = ("SuspendUser", "BanUser", "ReinstateUser", "SetUserRoles")

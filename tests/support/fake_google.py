@@ -10,7 +10,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
-from tests.support.fake_oauth import CLIENT_ID, Asked, FakeOAuth, Grant, Response, json_of
+from tests.support.fake_http import Asked, Response, json_of
+from tests.support.fake_oauth import CLIENT_ID, FakeOAuth, Grant
 
 
 class Key:

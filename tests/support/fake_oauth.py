@@ -6,32 +6,18 @@ provider's page; the answer redirects back with a code.
 
 import base64
 import hashlib
-import json
 import secrets
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 
+from tests.support.fake_http import Asked, FakeHttp, Response, json_of
+
 CLIENT_ID = "greenroom-client"
 CLIENT_SECRET = "greenroom-client-secret"
-
-Response = tuple[int, dict[str, str], bytes]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One request."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    form: dict[str, str]
-    authorization: str
 
 
 @dataclass(frozen=True)
@@ -45,11 +31,6 @@ class Grant:
     scope: str
 
 
-def json_of(content: Any, status: int = 200) -> Response:
-    """A JSON answer."""
-    return status, {"content-type": "application/json"}, json.dumps(content).encode()
-
-
 def consent(url: str, sub: str) -> dict[str, str]:
     """The person says yes; what the provider sends the browser back with."""
     reply = httpx.post(url, data={"sub": sub}, follow_redirects=False, timeout=10)
@@ -57,13 +38,14 @@ def consent(url: str, sub: str) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(reply.headers["location"]).query))
 
 
-class FakeOAuth:
+class FakeOAuth(FakeHttp):
     """A provider; the paths of its three endpoints and its profiles are a subclass's."""
 
     authorize_path = "/authorize"
     token_path = "/token"
 
     def __init__(self) -> None:
+        super().__init__()
         self.people: dict[str, dict[str, Any]] = {}
         self.tokens: dict[str, Grant] = {}
         """Grants by access token."""
@@ -72,57 +54,7 @@ class FakeOAuth:
         self.faults: dict[str, Callable[[], Response]] = {}
         """What is answered on a path instead of the right thing."""
         self.paths: list[str] = []
-        self.released = threading.Event()
         self._codes: dict[str, Grant] = {}
-        provider = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                self._answer()
-
-            def do_POST(self) -> None:
-                self._answer()
-
-            def _answer(self) -> None:
-                parts = urlsplit(self.path)
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                asked = Asked(
-                    self.command,
-                    parts.path,
-                    dict(parse_qsl(parts.query)),
-                    dict(parse_qsl(body.decode())),
-                    self.headers.get("authorization", ""),
-                )
-                status, headers, content = provider.answer(asked)
-                try:
-                    self.send_response(status)
-                    for name, value in headers.items():
-                        self.send_header(name, value)
-                    self.send_header("content-length", str(len(content)))
-                    self.end_headers()
-                    self.wfile.write(content)
-                except OSError:
-                    self.close_connection = True  # The other end has heard enough.
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Nothing: tests read what they need from the fake."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def answer(self, asked: Asked) -> Response:
         """What a request gets."""

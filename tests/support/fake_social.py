@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tests.support.fake_oauth import Asked, FakeOAuth, Response, json_of
+from tests.support.fake_http import Asked, Response, json_of
+from tests.support.fake_oauth import FakeOAuth
 
 
 class FakeGitHub(FakeOAuth):

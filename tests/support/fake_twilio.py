@@ -2,16 +2,15 @@
 each number, and faults on demand."""
 
 import base64
-import json
 import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
-from urllib.parse import parse_qsl
+from typing import Any
+
+from tests.support.fake_http import Asked, FakeHttp, Response, json_of
 
 ACCOUNT_SID = "AC" + "0" * 31 + "1"
 AUTH_TOKEN = "twilio-auth-token-of-the-tests"
@@ -20,8 +19,6 @@ SERVICE_SID = "VA" + "0" * 31 + "2"
 LIFE = timedelta(minutes=10)
 MOST_CHECKS = 5
 MOST_SENDS = 5
-
-Response = tuple[int, dict[str, Any]]
 
 
 @dataclass
@@ -37,67 +34,24 @@ class Verification:
     checks: int = 0
 
 
-@dataclass(frozen=True)
-class Asked:
-    """One request."""
-
-    path: str
-    form: dict[str, str] = field(default_factory=dict)
-
-
 def error(status: int, code: int, message: str) -> Response:
     """An error as Twilio writes it."""
     more = f"https://www.twilio.com/docs/errors/{code}"
-    return status, {"code": code, "message": message, "more_info": more, "status": status}
+    content = {"code": code, "message": message, "more_info": more, "status": status}
+    return json_of(content, status)
 
 
-class FakeTwilio:
+class FakeTwilio(FakeHttp):
     """The server. ``fault`` answers in place of the right thing while it is set."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.verifications: list[Verification] = []
         self.asked: list[Asked] = []
         self.fault: Callable[[Asked], Response | None] = lambda asked: None
-        self.released = threading.Event()
         self._texts: dict[str, list[str]] = {}
         self._lock = threading.Lock()
-        fake = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
-                asked = Asked(self.path, dict(parse_qsl(body)))
-                status, content = fake.answer(asked, self.headers.get("authorization", ""))
-                encoded = json.dumps(content).encode()
-                try:
-                    self.send_response(status)
-                    self.send_header("content-type", "application/json")
-                    self.send_header("content-length", str(len(encoded)))
-                    self.end_headers()
-                    self.wfile.write(encoded)
-                except OSError:
-                    self.close_connection = True  # The other end waits no more.
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Nothing: tests read what they need from the fake."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     @property
     def settings(self) -> dict[str, str]:
@@ -127,12 +81,12 @@ class FakeTwilio:
         self.released.wait(30)
         return error(503, 20503, "Service unavailable")
 
-    def answer(self, asked: Asked, authorization: str) -> Response:
+    def answer(self, asked: Asked) -> Response:
         """What a request gets."""
         with self._lock:
             self.asked.append(asked)
         known = base64.b64encode(f"{ACCOUNT_SID}:{AUTH_TOKEN}".encode()).decode()
-        if authorization != f"Basic {known}":
+        if asked.authorization != f"Basic {known}":
             return error(401, 20003, "Authenticate")
         fault = self.fault(asked)
         if fault is not None:
@@ -168,7 +122,7 @@ class FakeTwilio:
         else:
             pending.sends += 1
         self._texts.setdefault(to, []).append(pending.code)
-        return 201, self._shown(pending)
+        return json_of(self._shown(pending), 201)
 
     def _check(self, asked: Asked) -> Response:
         sid, to, code = (asked.form.get(name, "") for name in ("VerificationSid", "To", "Code"))
@@ -182,7 +136,7 @@ class FakeTwilio:
         found.checks += 1
         if secrets.compare_digest(found.code, code):
             found.status = "approved"
-        return 200, self._shown(found)
+        return json_of(self._shown(found))
 
     def _change(self, asked: Asked, sid: str) -> Response:
         found = self._pending(lambda item: item.sid == sid)
@@ -191,7 +145,7 @@ class FakeTwilio:
         if asked.form.get("Status") != "canceled":
             return error(400, 60200, "Invalid parameter `Status`")
         found.status = "canceled"
-        return 200, self._shown(found)
+        return json_of(self._shown(found))
 
     def _pending(self, wanted: Callable[[Verification], bool]) -> Verification | None:
         young = (item for item in self.verifications if item.started > self.now() - LIFE)

@@ -1,10 +1,11 @@
 """Hypothesis strategies for any message, from its descriptor: mostly wrong, now and then right."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 _TEXTS = st.one_of(
@@ -36,6 +37,29 @@ _NUMBERS = {
     # Numbers that no value of the enum has are what an old or a hostile client sends.
     FieldDescriptor.CPPTYPE_ENUM: st.integers(-(2**31), 2**31 - 1) | st.integers(0, 6),
 }
+
+
+T = TypeVar("T")
+
+
+def examples(strategy: st.SearchStrategy[T], count: int) -> list[T]:
+    """Up to so many, the same ones at every run: calls are awaited, which Hypothesis cannot do itself."""
+    found: list[T] = []
+
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def collect(example: T) -> None:
+        found.append(example)
+
+    collect()
+    return found
 
 
 def messages(descriptor: Descriptor, depth: int = 3) -> st.SearchStrategy[Message]:

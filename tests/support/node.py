@@ -65,4 +65,4 @@ def chromium() -> str:
     for name in (os.environ.get("CHROME"), "chromium", "chromium-browser", "google-chrome"):
         if name and (found := shutil.which(name)):
             return found
-    pytest.skip("Chromium is not installed, and CHROME names none")
+    pytest.skip(reason="Chromium is not installed, and CHROME names none")

@@ -6,20 +6,18 @@ leaves root by itself, and gRPC's threads do not survive a fork.
 
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import psycopg2
-
 from server.core.config import load_settings
 from server.edge.child import tethered
 from server.edge.ground import NotReady
 from server.edge.stores import Store, own_postgres
-from tests.support.postgres import PostgresMissing
+from tests.support.postgres import PostgresMissing, accepts
+from tests.support.processes import ended, started
 
 _START_SECONDS = 60.0
 
@@ -35,35 +33,19 @@ class OwnPostgres:
 
     def start(self) -> None:
         """Starts it and waits until it answers."""
-        with self._log.open("ab") as log:
-            self._server = subprocess.Popen(
-                tethered(self._store.program),
-                env=dict(self._store.program.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        until = time.monotonic() + _START_SECONDS
-        while not self._answers():
-            if self._server.poll() is not None or time.monotonic() > until:
-                self.stop()
-                raise PostgresMissing(f"PostgreSQL did not start:\n{self._log.read_text()}")
-            time.sleep(0.02)
+        self._server = started(
+            tethered(self._store.program),
+            self._log,
+            lambda: accepts(self.url),
+            seconds=_START_SECONDS,
+            missing=PostgresMissing,
+            env=dict(self._store.program.environment),
+        )
 
     def stop(self, *, at_once: bool = False) -> None:
         """Ends it; ``at_once`` as a crash would, else breaking off sessions."""
         server, self._server = self._server, None
-        if server is not None and server.poll() is None:
-            server.send_signal(signal.SIGQUIT if at_once else signal.SIGINT)
-            server.wait(_START_SECONDS)
-
-    def _answers(self) -> bool:
-        try:
-            psycopg2.connect(self.url, connect_timeout=1).close()
-        except psycopg2.OperationalError:
-            return False
-        return True
+        ended(server, signal.SIGQUIT if at_once else signal.SIGINT, _START_SECONDS)
 
 
 @contextmanager

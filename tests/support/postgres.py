@@ -4,10 +4,9 @@ import importlib.util
 import os
 import pwd
 import shutil
-import socket
+import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+
+from tests.support.processes import ended, on_free_port, started
 
 _OWNER = "greenroom"
 _START_SECONDS = 30.0
@@ -46,46 +47,33 @@ class PostgresServer:
     def start(self) -> None:
         """Starts the server on its directory and port and waits until it answers."""
         options = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
-        log = (self.directory.parent / "server.log").open("ab")
-        with log:
-            self._server = subprocess.Popen(
-                [self._programs / "postgres", "-D", self.directory, f"-p{self.port}", *options],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.directory,
-                start_new_session=True,
-                **self._account,
-            )
-        until = time.monotonic() + _START_SECONDS
-        while not self._answers():
-            if self._server.poll() is not None or time.monotonic() > until:
-                self.stop()
-                raise PostgresMissing(f"PostgreSQL did not start:\n{self.log()}")
-            time.sleep(0.02)
+        self._server = started(
+            [self._programs / "postgres", "-D", self.directory, f"-p{self.port}", *options],
+            self.directory.parent / "server.log",
+            lambda: accepts(self.url),
+            seconds=_START_SECONDS,
+            missing=PostgresMissing,
+            cwd=self.directory,
+            **self._account,
+        )
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Ends the server; ``at_once`` as a crash would (SIGQUIT), else breaking off sessions."""
+        """Ends the server; ``at_once`` as a crash would, else breaking off sessions."""
         server, self._server = self._server, None
-        if server is None:
-            return
-        server.send_signal(3 if at_once else 2)
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        ended(server, signal.SIGQUIT if at_once else signal.SIGINT)
 
     def log(self) -> str:
         """What the server has written so far."""
         return (self.directory.parent / "server.log").read_text(errors="replace")
 
-    def _answers(self) -> bool:
-        try:
-            psycopg2.connect(self.url, connect_timeout=1).close()
-        except psycopg2.OperationalError:
-            return False
-        return True
+
+def accepts(url: str) -> bool:
+    """Whether a database can be connected to."""
+    try:
+        psycopg2.connect(url, connect_timeout=1).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
 
 
 @contextmanager
@@ -102,23 +90,16 @@ def postgres_server() -> Iterator[PostgresServer]:
             folder.chmod(0o711)
             os.chown(data, account["user"], account["group"])
         _initialize(programs, data, account)
-        server = _started(programs, data, account)
+
+        def start(port: int) -> PostgresServer:
+            url = f"postgresql://{_OWNER}@127.0.0.1:{port}/postgres"
+            server = PostgresServer(url, port, data, programs, account)
+            server.start()
+            return server
+
+        server = on_free_port(start, PostgresMissing)
         stack.callback(server.stop)
         yield server
-
-
-def _started(programs: Path, data: Path, account: dict[str, Any]) -> PostgresServer:
-    for _ in range(5):
-        port = _free_port()
-        url = f"postgresql://{_OWNER}@127.0.0.1:{port}/postgres"
-        server = PostgresServer(url, port, data, programs, account)
-        try:
-            server.start()
-        except PostgresMissing as problem:  # Somebody may have taken the port in between.
-            reason = problem
-        else:
-            return server
-    raise reason
 
 
 def _initialize(programs: Path, data: Path, account: dict[str, Any]) -> None:
@@ -173,10 +154,3 @@ def _account() -> dict[str, Any]:
     except KeyError:
         return {"user": 65534, "group": 65534, "extra_groups": []}
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

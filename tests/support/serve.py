@@ -93,84 +93,44 @@ class Person:
 
 
 class Greenroom:
-    """A running server with a stub for each of its services."""
+    """A running server with a stub for each of its services, as annotated here."""
+
+    auth: "auth_grpc.AuthServiceAsyncStub"
+    mfa: "mfa_grpc.MfaServiceAsyncStub"
+    otps: "otp_grpc.OtpServiceAsyncStub"
+    oauth: "oauth_grpc.OAuthServiceAsyncStub"
+    identities: "identity_grpc.IdentityServiceAsyncStub"
+    audit: "audit_grpc.AuditServiceAsyncStub"
+    sessions: "session_grpc.SessionServiceAsyncStub"
+    passkeys: "passkey_grpc.PasskeyServiceAsyncStub"
+    api_keys: "api_key_grpc.ApiKeyServiceAsyncStub"
+    tokens: "token_grpc.TokenServiceAsyncStub"
+    web_users: "web_user_grpc.WebUserServiceAsyncStub"
+    web_accounts: "web_account_grpc.WebAccountServiceAsyncStub"
+    web_sessions: "web_session_grpc.WebSessionServiceAsyncStub"
+    web_verification: "web_verification_grpc.WebVerificationServiceAsyncStub"
+    web_authenticators: "web_authenticator_grpc.WebAuthenticatorServiceAsyncStub"
+    passwords: "password_grpc.PasswordServiceAsyncStub"
+    emails: "email_grpc.EmailServiceAsyncStub"
+    users: "user_grpc.UserServiceAsyncStub"
+    roles: "role_grpc.RoleServiceAsyncStub"
+    registrations: "registration_grpc.RegistrationServiceAsyncStub"
+    channels: "channel_grpc.ChannelServiceAsyncStub"
+    members: "member_grpc.MemberServiceAsyncStub"
+    messages: "message_grpc.MessageServiceAsyncStub"
+    reactions: "reaction_grpc.ReactionServiceAsyncStub"
+    reads: "read_grpc.ReadServiceAsyncStub"
+    sync: "sync_grpc.SyncServiceAsyncStub"
+    presence: "presence_grpc.PresenceServiceAsyncStub"
+    events: "event_grpc.EventServiceAsyncStub"
 
     def __init__(self, running: Running, channel: aio.Channel, clock: Clock) -> None:
         self.running = running
         self.channel = channel
         self.clock = clock
-        self.auth: auth_grpc.AuthServiceAsyncStub = (
-            auth_grpc.AuthServiceStub(channel)  # type: ignore[assignment]
-        )
-        self.mfa: mfa_grpc.MfaServiceAsyncStub = mfa_grpc.MfaServiceStub(channel)  # type: ignore[assignment]
-        self.otps: otp_grpc.OtpServiceAsyncStub = otp_grpc.OtpServiceStub(channel)  # type: ignore[assignment]
-        self.oauth: oauth_grpc.OAuthServiceAsyncStub = (
-            oauth_grpc.OAuthServiceStub(channel)  # type: ignore[assignment]
-        )
-        self.identities: identity_grpc.IdentityServiceAsyncStub = (
-            identity_grpc.IdentityServiceStub(channel)  # type: ignore[assignment]
-        )
-        self.audit: audit_grpc.AuditServiceAsyncStub = (
-            audit_grpc.AuditServiceStub(channel)  # type: ignore[assignment]
-        )
-        self.sessions: session_grpc.SessionServiceAsyncStub = session_grpc.SessionServiceStub(
-            channel
-        )  # type: ignore[assignment]
-        self.passkeys: passkey_grpc.PasskeyServiceAsyncStub = passkey_grpc.PasskeyServiceStub(
-            channel
-        )  # type: ignore[assignment]
-        self.api_keys: api_key_grpc.ApiKeyServiceAsyncStub = (
-            api_key_grpc.ApiKeyServiceStub(channel)  # type: ignore[assignment]
-        )
-        self.tokens: token_grpc.TokenServiceAsyncStub = (
-            token_grpc.TokenServiceStub(channel)  # type: ignore[assignment]
-        )
-        self.web_users: web_user_grpc.WebUserServiceAsyncStub = web_user_grpc.WebUserServiceStub(
-            channel
-        )  # type: ignore[assignment]
-        self.web_accounts: web_account_grpc.WebAccountServiceAsyncStub = (
-            web_account_grpc.WebAccountServiceStub(channel)
-        )  # type: ignore[assignment]
-        self.web_sessions: web_session_grpc.WebSessionServiceAsyncStub = (
-            web_session_grpc.WebSessionServiceStub(channel)
-        )  # type: ignore[assignment]
-        self.web_verification: web_verification_grpc.WebVerificationServiceAsyncStub = (
-            web_verification_grpc.WebVerificationServiceStub(channel)
-        )  # type: ignore[assignment]
-        self.web_authenticators: web_authenticator_grpc.WebAuthenticatorServiceAsyncStub = (
-            web_authenticator_grpc.WebAuthenticatorServiceStub(channel)
-        )  # type: ignore[assignment]
-        self.passwords: password_grpc.PasswordServiceAsyncStub = password_grpc.PasswordServiceStub(
-            channel
-        )  # type: ignore[assignment]
-        self.emails: email_grpc.EmailServiceAsyncStub = email_grpc.EmailServiceStub(channel)  # type: ignore[assignment]
-        self.users: user_grpc.UserServiceAsyncStub = (
-            user_grpc.UserServiceStub(channel)  # type: ignore[assignment]
-        )
-        self.roles: role_grpc.RoleServiceAsyncStub = (
-            role_grpc.RoleServiceStub(channel)  # type: ignore[assignment]
-        )
-        self.registrations: registration_grpc.RegistrationServiceAsyncStub = (
-            registration_grpc.RegistrationServiceStub(channel)  # type: ignore[assignment]
-        )
-        self.channels: channel_grpc.ChannelServiceAsyncStub = channel_grpc.ChannelServiceStub(
-            channel
-        )  # type: ignore[assignment]
-        self.members: member_grpc.MemberServiceAsyncStub = member_grpc.MemberServiceStub(channel)  # type: ignore[assignment]
-        self.messages: message_grpc.MessageServiceAsyncStub = message_grpc.MessageServiceStub(
-            channel
-        )  # type: ignore[assignment]
-        self.reactions: reaction_grpc.ReactionServiceAsyncStub = (
-            reaction_grpc.ReactionServiceStub(channel)  # type: ignore[assignment]
-        )
-        self.reads: read_grpc.ReadServiceAsyncStub = read_grpc.ReadServiceStub(channel)  # type: ignore[assignment]
-        self.sync: sync_grpc.SyncServiceAsyncStub = sync_grpc.SyncServiceStub(channel)  # type: ignore[assignment]
-        self.presence: presence_grpc.PresenceServiceAsyncStub = (
-            presence_grpc.PresenceServiceStub(channel)  # type: ignore[assignment]
-        )
-        self.events: event_grpc.EventServiceAsyncStub = (
-            event_grpc.EventServiceStub(channel)  # type: ignore[assignment]
-        )
+        for name, kind in type(self).__annotations__.items():
+            module, stub = kind.removesuffix("AsyncStub").split(".")
+            setattr(self, name, getattr(globals()[module], stub + "Stub")(channel))
 
     @property
     def settings(self) -> Settings:

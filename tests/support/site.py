@@ -6,7 +6,6 @@ import itertools
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,23 +19,13 @@ from typing import Any
 import httpx
 import psutil
 
+from tests.support.processes import free_ports
+
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse battery staple"
 START_SECONDS = 60.0
 LIMITS = ("ADDRESS", "READ", "WRITE", "LOGIN", "MAIL", "CHAT", "EPHEMERAL", "STREAM")
 _people = itertools.count(1)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listens on, all different."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:

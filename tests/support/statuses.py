@@ -1,7 +1,10 @@
 """Reads the details of an error as a client would."""
 
+from collections.abc import Awaitable
+
+import pytest
 from google.rpc import error_details_pb2, status_pb2
-from grpc import aio
+from grpc import StatusCode, aio
 
 
 def _detail(error: aio.AioRpcError, kind: type) -> object | None:
@@ -42,3 +45,26 @@ def retry_after_of(error: aio.AioRpcError) -> float | None:
     if not isinstance(info, error_details_pb2.RetryInfo):
         return None
     return info.retry_delay.seconds + info.retry_delay.nanos / 1e9
+
+
+async def failure_of(call: Awaitable[object]) -> aio.AioRpcError:
+    """The error that a call ends with."""
+    with pytest.raises(aio.AioRpcError) as raised:
+        await call
+    return raised.value
+
+
+async def refused(call: Awaitable[object], code: StatusCode, reason: str) -> aio.AioRpcError:
+    """Holds a call to its documented error."""
+    error = await failure_of(call)
+    assert (error.code(), reason_of(error)) == (code, reason)
+    return error
+
+
+async def code_of(call: Awaitable[object]) -> StatusCode:
+    """The code that a call ends with."""
+    try:
+        await call
+    except aio.AioRpcError as error:
+        return error.code()
+    return StatusCode.OK

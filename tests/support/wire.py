@@ -136,16 +136,7 @@ async def serve_probe(
         log=log,
         log_requests="failed",
     )
-    wire = WireServer(
-        [probe.service()],
-        exchange=exchange,
-        streams=streams,
-        replies=ReplyStore(Keyring({"test": b"k" * 32})),
-        unary_limit=unary_limit,
-        unary_deadline=30.0,
-        message_bytes=1 << 20,
-        reflected=True,
-    )
+    wire = _wire(probe, exchange, streams, unary_limit)
     port = await wire.start("127.0.0.1:0")
     channel = aio.insecure_channel(f"127.0.0.1:{port}")
     try:
@@ -168,6 +159,21 @@ async def serve_probe(
         await channel.close()
         await wire.drain(2)
         database.close()
+
+
+def _wire(
+    probe: Probe, exchange: Exchange, streams: StreamRegistry, unary_limit: int
+) -> WireServer:
+    return WireServer(
+        [probe.service()],
+        exchange=exchange,
+        streams=streams,
+        replies=ReplyStore(Keyring({"test": b"k" * 32})),
+        unary_limit=unary_limit,
+        unary_deadline=30.0,
+        message_bytes=1 << 20,
+        reflected=True,
+    )
 
 
 def _create_table(unit: Unit) -> None:

@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from email.message import EmailMessage
 from typing import Any, TypeVar
 
-import pytest
-from grpc import StatusCode, aio
+from grpc import StatusCode
 
 from greenroom.auth.v1 import auth_service_pb2 as pb
 from greenroom.auth.v1 import user_pb2
@@ -16,7 +15,7 @@ from server.auth.wiring import AuthModule
 from server.core.clock import ManualClock
 from server.core.unit import Unit
 from tests.support.serve import PASSWORD, Greenroom, Person
-from tests.support.statuses import reason_of
+from tests.support.statuses import code_of
 
 T = TypeVar("T")
 
@@ -35,32 +34,9 @@ def bearer(access_token: str) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {access_token}"),)
 
 
-async def failure_of(call: Awaitable[object]) -> aio.AioRpcError:
-    """The error that a call ends with."""
-    with pytest.raises(aio.AioRpcError) as raised:
-        await call
-    return raised.value
-
-
-async def refused(call: Awaitable[object], code: StatusCode, reason: str) -> aio.AioRpcError:
-    """Holds a call to its documented error."""
-    error = await failure_of(call)
-    assert (error.code(), reason_of(error)) == (code, reason)
-    return error
-
-
 async def get_me(server: Greenroom, metadata: tuple[tuple[str, str], ...]) -> user_pb2.User:
     """The calling user."""
     return (await server.auth.GetMe(pb.GetMeRequest(), metadata=metadata)).user
-
-
-async def code_of(call: Awaitable[object]) -> StatusCode:
-    """The code that a call ends with."""
-    try:
-        await call
-    except aio.AioRpcError as error:
-        return error.code()
-    return StatusCode.OK
 
 
 async def refused_after(server: Greenroom, metadata: tuple[tuple[str, str], ...]) -> float:

@@ -13,7 +13,7 @@ from greenroom.auth.v1 import session_service_pb2 as session_pb
 from greenroom.auth.v1 import user_service_pb2 as user_pb
 from tests.rpc.auth import passkey_scenes as passkeys
 from tests.rpc.auth.keys import Metadata
-from tests.rpc.auth.scenes import ANOTHER_PASSWORD, failure_of, refresh, sign_up_request, turn
+from tests.rpc.auth.scenes import ANOTHER_PASSWORD, refresh, sign_up_request, turn
 from tests.rpc.auth.second_factors import (
     WRONG_BACKUP_CODE,
     challenge_of,
@@ -25,6 +25,7 @@ from tests.rpc.auth.second_factors import (
 from tests.support.authenticator import Authenticator
 from tests.support.fake_discord import FakeDiscord
 from tests.support.serve import PASSWORD, Greenroom, Person
+from tests.support.statuses import failure_of
 
 _numbers = itertools.count(1)
 

@@ -12,9 +12,10 @@ from grpc import StatusCode
 
 from server.auth.models import AuditEvent, User, UserRole
 from server.auth.usecases.new_accounts import SuperAdminExists, create_first_admin
-from tests.rpc.auth.scenes import get_me, in_unit, refused, set_user, sign_up_request
+from tests.rpc.auth.scenes import get_me, in_unit, set_user, sign_up_request
 from tests.rpc.auth.staff import list_users, set_roles
 from tests.support.serve import Greenroom
+from tests.support.statuses import refused
 
 ROOT = Path(__file__).resolve().parents[3]
 STRONG = "a very long sentence about tea"

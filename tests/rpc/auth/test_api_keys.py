@@ -28,16 +28,7 @@ from tests.rpc.auth.keys import (
     revoke_key,
     validate,
 )
-from tests.rpc.auth.scenes import (
-    audit_rows,
-    bearer,
-    code_of,
-    get_me,
-    in_unit,
-    module_of,
-    refused,
-    turn,
-)
+from tests.rpc.auth.scenes import audit_rows, bearer, get_me, in_unit, module_of, turn
 from tests.rpc.auth.staff import (
     DAY,
     DENIED,
@@ -55,6 +46,7 @@ from tests.rpc.auth.staff import (
     undelete,
 )
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import code_of, refused
 
 
 async def _use(server: Greenroom, key: Metadata) -> None:

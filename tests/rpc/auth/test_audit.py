@@ -14,8 +14,9 @@ from server.auth.audit import ChainReport, seal, verify_chain
 from server.auth.models import AuditChain, AuditEvent, User
 from server.core.errors import NotFound
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import audit_rows, failure_of, in_unit, module_of
+from tests.rpc.auth.scenes import audit_rows, in_unit, module_of
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import failure_of
 
 Tamper = Callable[[list[AuditEvent], random.Random], None]
 
@@ -162,7 +163,7 @@ async def test_several_sealers_make_one_chain(server: Greenroom) -> None:
 async def test_a_sealer_waits_for_another_one(server: Greenroom, database_kind: str) -> None:
     """The slower one knows a row that the other cannot see yet."""
     if database_kind == "sqlite":
-        pytest.skip("SQLite has one writer at a time")
+        pytest.skip(reason="SQLite has one writer at a time")
     database = server.running.parts.database
     sealed, go_on = threading.Event(), threading.Event()
 

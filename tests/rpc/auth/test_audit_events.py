@@ -14,13 +14,14 @@ from server.core.unit import Unit
 from tests.rpc.auth import more_security_events  # noqa: F401 (fills the table)
 from tests.rpc.auth.keys import WEB_STORAGE, service
 from tests.rpc.auth.oauth_scenes import settings_for
-from tests.rpc.auth.scenes import code_of, in_unit
+from tests.rpc.auth.scenes import in_unit
 from tests.rpc.auth.security_events import EVENTS, SecurityEvent, Stage
 from tests.rpc.auth.staff import member_of_staff
 from tests.support.databases import fresh_database, require
 from tests.support.digests import table_digests
 from tests.support.fake_discord import FakeDiscord
 from tests.support.serve import serving
+from tests.support.statuses import code_of
 
 ELSEWHERE = {
     "key.rotate": "test_signing_keys.py",

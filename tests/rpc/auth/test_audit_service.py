@@ -14,9 +14,10 @@ from greenroom.auth.v1 import audit_service_pb2 as pb
 from greenroom.auth.v1 import auth_service_pb2 as auth_pb
 from server.auth.models import AuditEvent, Role
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import failure_of, in_unit, module_of, refused, turn
+from tests.rpc.auth.scenes import in_unit, module_of, turn
 from tests.rpc.auth.staff import give, member_of_staff
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import failure_of, refused
 
 MISSING = (StatusCode.UNAUTHENTICATED, "WIRE_ERROR_REASON_CREDENTIALS_MISSING")
 INVALID = (StatusCode.INVALID_ARGUMENT, "WIRE_ERROR_REASON_INVALID_FIELD")

@@ -12,8 +12,9 @@ from server.auth.models import (
 from server.auth.usecases import cleanup
 from server.auth.wiring import lifetimes_of
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import failure_of, in_unit, refresh, sign_up_request, turn
+from tests.rpc.auth.scenes import in_unit, refresh, sign_up_request, turn
 from tests.support.serve import Greenroom
+from tests.support.statuses import failure_of
 
 MODELS = (
     User,

@@ -10,10 +10,8 @@ from greenroom.auth.v1 import email_service_pb2 as pb
 from tests.rpc.auth.scenes import (
     ANOTHER_PASSWORD,
     audit_rows,
-    code_of,
     get_me,
     mail_number,
-    refused,
     set_user,
     sign_up_request,
     tokens_in,
@@ -22,6 +20,7 @@ from tests.rpc.auth.scenes import (
 from tests.rpc.auth.test_passwords_change import change as change_password
 from tests.rpc.auth.test_passwords_reset import INVALID, reset, settled, token_for
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import code_of, refused
 
 STEP_UP = (StatusCode.PERMISSION_DENIED, "WIRE_ERROR_REASON_STEP_UP_REQUIRED")
 UNCHANGED = (StatusCode.INVALID_ARGUMENT, "AUTH_ERROR_REASON_EMAIL_UNCHANGED")

@@ -13,19 +13,10 @@ from server.auth.models import Role, User, UserRole
 from server.auth.tokens import AccessClaims, AccessTokens
 from server.auth.usecases.users import tell_rights_changed
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import (
-    bearer,
-    code_of,
-    get_me,
-    in_unit,
-    module_of,
-    refused,
-    refused_after,
-    set_user,
-    turn,
-)
+from tests.rpc.auth.scenes import bearer, get_me, in_unit, module_of, refused_after, set_user, turn
 from tests.support.forged_tokens import FORGED, THEIRS
 from tests.support.serve import Greenroom
+from tests.support.statuses import code_of, refused
 
 REVOKED = (StatusCode.UNAUTHENTICATED, "WIRE_ERROR_REASON_CREDENTIALS_INVALID")
 

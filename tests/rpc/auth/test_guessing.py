@@ -14,10 +14,10 @@ from greenroom.auth.v1 import auth_service_pb2 as pb
 from greenroom.auth.v1 import otp_service_pb2 as otp_pb
 from greenroom.auth.v1 import password_service_pb2 as password_pb
 from tests.rpc.auth.otp_scenes import another, mailed_code, start
-from tests.rpc.auth.scenes import ANOTHER_PASSWORD, failure_of, module_of, set_user, turn
+from tests.rpc.auth.scenes import ANOTHER_PASSWORD, module_of, set_user, turn
 from tests.rpc.auth.second_factors import enrolled
 from tests.support.serve import Greenroom, Person
-from tests.support.statuses import reason_of
+from tests.support.statuses import failure_of, reason_of
 
 GUESSES = 500
 MOST_LOOKED_AT = 10

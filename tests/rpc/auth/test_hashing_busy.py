@@ -8,11 +8,11 @@ from grpc import StatusCode
 
 from server.auth.models import LoginAttempt, Registration
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import ANOTHER_PASSWORD, audit_rows, in_unit, refused, sign_up_request
+from tests.rpc.auth.scenes import ANOTHER_PASSWORD, audit_rows, in_unit, sign_up_request
 from tests.rpc.auth.test_passwords_change import change
 from tests.rpc.auth.test_passwords_reset import reset, token_for
 from tests.support.serve import Greenroom
-from tests.support.statuses import retry_after_of
+from tests.support.statuses import refused, retry_after_of
 
 BUSY = (StatusCode.RESOURCE_EXHAUSTED, "AUTH_ERROR_REASON_HASHING_BUSY")
 

@@ -34,12 +34,12 @@ from tests.rpc.auth.oauth_scenes import (
     settings_for,
     sign_in_with,
 )
-from tests.rpc.auth.scenes import failure_of, in_unit, mail_number, refused
+from tests.rpc.auth.scenes import in_unit, mail_number
 from tests.support.digests import VIRTUAL
 from tests.support.fake_discord import FakeDiscord
 from tests.support.fake_oauth import Grant
 from tests.support.serve import Greenroom, Person
-from tests.support.statuses import reason_of
+from tests.support.statuses import failure_of, reason_of, refused
 
 NOT_FOUND = (StatusCode.NOT_FOUND, "AUTH_ERROR_REASON_IDENTITY_NOT_FOUND")
 LAST = (StatusCode.FAILED_PRECONDITION, "AUTH_ERROR_REASON_LAST_WAY_IN")

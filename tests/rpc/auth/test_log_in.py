@@ -13,18 +13,9 @@ from greenroom.auth.v1 import user_pb2
 from server.auth.models import Credential, LoginAttempt, Session
 from server.auth.passwords import folded
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import (
-    audit_rows,
-    failure_of,
-    get_me,
-    in_unit,
-    module_of,
-    refused,
-    set_user,
-    turn,
-)
+from tests.rpc.auth.scenes import audit_rows, get_me, in_unit, module_of, set_user, turn
 from tests.support.serve import PASSWORD, Greenroom
-from tests.support.statuses import reason_of, retry_after_of
+from tests.support.statuses import failure_of, reason_of, refused, retry_after_of
 
 BAD_CREDENTIALS = (StatusCode.UNAUTHENTICATED, "AUTH_ERROR_REASON_BAD_CREDENTIALS")
 TOO_MANY = (StatusCode.RESOURCE_EXHAUSTED, "AUTH_ERROR_REASON_TOO_MANY_ATTEMPTS")

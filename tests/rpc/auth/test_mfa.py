@@ -13,14 +13,7 @@ from greenroom.auth.v1.sign_in_pb2 import MFA_METHOD_BACKUP_CODE, MFA_METHOD_TOT
 from server.auth.models import MfaChallenge, MfaFactor, RecoveryCode, Session
 from server.core.ids import new_id
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import (
-    audit_rows,
-    in_unit,
-    mail_number,
-    refused,
-    sign_up_request,
-    turn,
-)
+from tests.rpc.auth.scenes import audit_rows, in_unit, mail_number, sign_up_request, turn
 from tests.rpc.auth.second_factors import (
     STEP,
     challenge_of,
@@ -32,6 +25,7 @@ from tests.rpc.auth.second_factors import (
     wrong_code,
 )
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import refused
 
 CODE_INVALID = (StatusCode.INVALID_ARGUMENT, "AUTH_ERROR_REASON_MFA_CODE_INVALID")
 NOT_FOUND = (StatusCode.NOT_FOUND, "AUTH_ERROR_REASON_MFA_FACTOR_NOT_FOUND")

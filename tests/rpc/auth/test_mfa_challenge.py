@@ -18,16 +18,7 @@ from server.auth.usecases import cleanup, mfa_challenges
 from server.auth.usecases.sessions import end_all_sessions
 from server.auth.wiring import lifetimes_of
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import (
-    audit_rows,
-    code_of,
-    failure_of,
-    in_unit,
-    mail_number,
-    refused,
-    set_user,
-    turn,
-)
+from tests.rpc.auth.scenes import audit_rows, in_unit, mail_number, set_user, turn
 from tests.rpc.auth.second_factors import (
     STEP,
     WRONG_BACKUP_CODE,
@@ -39,7 +30,7 @@ from tests.rpc.auth.second_factors import (
     wrong_code,
 )
 from tests.support.serve import PASSWORD, Greenroom
-from tests.support.statuses import reason_of, retry_after_of
+from tests.support.statuses import code_of, failure_of, reason_of, refused, retry_after_of
 
 CODE_INVALID = (StatusCode.INVALID_ARGUMENT, "AUTH_ERROR_REASON_MFA_CODE_INVALID")
 CHALLENGE_INVALID = (StatusCode.UNAUTHENTICATED, "AUTH_ERROR_REASON_MFA_CHALLENGE_INVALID")

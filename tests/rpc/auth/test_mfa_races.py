@@ -15,7 +15,7 @@ from server.auth.models import MfaChallenge, RecoveryCode, Session
 from server.auth.rules import AttemptLimit
 from server.auth.usecases import second_factors
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import code_of, in_unit, turn
+from tests.rpc.auth.scenes import in_unit, turn
 from tests.rpc.auth.second_factors import (
     STEP,
     Enrolled,
@@ -25,6 +25,7 @@ from tests.rpc.auth.second_factors import (
     enrolled,
 )
 from tests.support.serve import Greenroom
+from tests.support.statuses import code_of
 
 CALLERS = 64
 ROUNDS = int(os.environ.get("MFA_ROUNDS", "5"))

@@ -24,10 +24,11 @@ from tests.rpc.auth.oauth_scenes import (
     start,
     travel,
 )
-from tests.rpc.auth.scenes import audit_rows, refused, turn
+from tests.rpc.auth.scenes import audit_rows, turn
 from tests.support.fake_google import FakeGoogle, Key
-from tests.support.fake_oauth import CLIENT_ID, Response, json_of
-from tests.support.statuses import field_names
+from tests.support.fake_http import Response, json_of
+from tests.support.fake_oauth import CLIENT_ID
+from tests.support.statuses import field_names, refused
 
 FIRST, SECOND = Key("first"), Key("second")
 OTHER_CLIENT = "somebody-elses-client"

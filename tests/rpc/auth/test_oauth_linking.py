@@ -25,18 +25,10 @@ from tests.rpc.auth.oauth_scenes import (
     sign_in_with,
     travel,
 )
-from tests.rpc.auth.scenes import (
-    audit_rows,
-    failure_of,
-    get_me,
-    in_unit,
-    mail_number,
-    refused,
-    sign_up_request,
-)
+from tests.rpc.auth.scenes import audit_rows, get_me, in_unit, mail_number, sign_up_request
 from tests.support.fake_discord import FakeDiscord
 from tests.support.serve import Greenroom, Person
-from tests.support.statuses import reason_of
+from tests.support.statuses import failure_of, reason_of, refused
 
 MUST_LINK = (StatusCode.FAILED_PRECONDITION, LINK_REQUIRED)
 OWNER = "owner@example.com"

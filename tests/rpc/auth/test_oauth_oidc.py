@@ -24,9 +24,10 @@ from tests.rpc.auth.oauth_scenes import (
     start,
     travel,
 )
-from tests.rpc.auth.scenes import audit_rows, get_me, refused
+from tests.rpc.auth.scenes import audit_rows, get_me
 from tests.support.oidc_process import oidc_provider
 from tests.support.serve import Greenroom
+from tests.support.statuses import refused
 
 ADA = {"sub": "ada-1", "email": "Ada@Example.com", "email_verified": True, "name": "Ada L."}
 BOB = {"sub": "bob-1", "email": "bob@example.com", "email_verified": True, "name": "Bob"}

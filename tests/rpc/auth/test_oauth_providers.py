@@ -24,11 +24,12 @@ from tests.rpc.auth.oauth_scenes import (
     start,
     travel,
 )
-from tests.rpc.auth.scenes import refused
 from tests.support.fake_discord import FakeDiscord
 from tests.support.fake_google import FakeGoogle, Key
-from tests.support.fake_oauth import CLIENT_ID, json_of
+from tests.support.fake_http import json_of
+from tests.support.fake_oauth import CLIENT_ID
 from tests.support.fake_social import FakeFacebook, FakeGitHub
+from tests.support.statuses import refused
 
 KEY = Key("first")
 

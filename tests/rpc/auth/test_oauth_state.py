@@ -23,10 +23,10 @@ from tests.rpc.auth.oauth_scenes import (
     start,
     travel,
 )
-from tests.rpc.auth.scenes import audit_rows, failure_of, in_unit, refused, turn
+from tests.rpc.auth.scenes import audit_rows, in_unit, turn
 from tests.support.fake_google import FakeGoogle, Key
 from tests.support.serve import Greenroom
-from tests.support.statuses import field_names, reason_of
+from tests.support.statuses import failure_of, field_names, reason_of, refused
 
 KEY = Key("first")
 NO_STATE = (StatusCode.INVALID_ARGUMENT, STATE_INVALID)

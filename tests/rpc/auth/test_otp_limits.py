@@ -30,9 +30,9 @@ from tests.rpc.auth.otp_scenes import (
     texted_code,
     verify,
 )
-from tests.rpc.auth.scenes import code_of, in_unit, module_of, refused, turn
+from tests.rpc.auth.scenes import in_unit, module_of, turn
 from tests.support.serve import Greenroom
-from tests.support.statuses import retry_after_of
+from tests.support.statuses import code_of, refused, retry_after_of
 
 CALLERS = 64
 WRONG_TRIES = int(os.environ.get("OTP_WRONG_TRIES", "60"))

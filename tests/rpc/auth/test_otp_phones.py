@@ -37,17 +37,16 @@ from tests.rpc.auth.scenes import (
     ANOTHER_PASSWORD,
     audit_rows,
     bearer,
-    code_of,
     get_me,
     in_unit,
     mail_number,
     module_of,
-    refused,
     set_user,
     turn,
 )
 from tests.rpc.auth.staff import member_of_staff
 from tests.support.serve import PASSWORD, Greenroom
+from tests.support.statuses import code_of, refused
 
 VERIFY = pb.OTP_PURPOSE_VERIFY_PHONE
 BAD_CREDENTIALS = (StatusCode.UNAUTHENTICATED, "AUTH_ERROR_REASON_BAD_CREDENTIALS")

@@ -26,10 +26,10 @@ from tests.rpc.auth.otp_scenes import (
     texts_to,
     verify,
 )
-from tests.rpc.auth.scenes import audit_rows, bearer, get_me, refused, set_user, turn
+from tests.rpc.auth.scenes import audit_rows, bearer, get_me, set_user, turn
 from tests.rpc.auth.second_factors import code_now, complete, enrolled
 from tests.support.serve import Greenroom, Person
-from tests.support.statuses import field_names, retry_after_of
+from tests.support.statuses import field_names, refused, retry_after_of
 
 LINK = pb.OTP_PURPOSE_MAGIC_LINK
 

@@ -27,10 +27,10 @@ from tests.rpc.auth.otp_scenes import (
     until,
     verify,
 )
-from tests.rpc.auth.scenes import code_of, module_of, refused, turn
+from tests.rpc.auth.scenes import module_of, turn
 from tests.support.fake_twilio import FakeTwilio, error
 from tests.support.serve import Greenroom
-from tests.support.statuses import retry_after_of
+from tests.support.statuses import code_of, refused, retry_after_of
 
 NOT_CONFIGURED = (StatusCode.FAILED_PRECONDITION, "AUTH_ERROR_REASON_PHONE_NOT_CONFIGURED")
 

@@ -21,7 +21,7 @@ from tests.rpc.auth.passkey_scenes import (
     request_options,
     row_of,
 )
-from tests.rpc.auth.scenes import audit_rows, bearer, get_me, in_unit, refused, set_user, turn
+from tests.rpc.auth.scenes import audit_rows, bearer, get_me, in_unit, set_user, turn
 from tests.rpc.auth.second_factors import enrol
 from tests.support.authenticator import (
     BACKED_UP,
@@ -35,6 +35,7 @@ from tests.support.authenticator import (
     encoded,
 )
 from tests.support.serve import PASSWORD, Greenroom
+from tests.support.statuses import refused
 
 CHALLENGE_INVALID = (StatusCode.INVALID_ARGUMENT, "AUTH_ERROR_REASON_PASSKEY_CHALLENGE_INVALID")
 INVALID = (StatusCode.INVALID_ARGUMENT, "AUTH_ERROR_REASON_PASSKEY_INVALID")

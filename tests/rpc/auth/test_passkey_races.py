@@ -13,10 +13,10 @@ from tests.rpc.auth.passkey_scenes import (
     register,
     request_options,
 )
-from tests.rpc.auth.scenes import in_unit, refused
+from tests.rpc.auth.scenes import in_unit
 from tests.support.authenticator import Authenticator
 from tests.support.serve import Greenroom
-from tests.support.statuses import reason_of
+from tests.support.statuses import reason_of, refused
 
 CHALLENGE_INVALID = "AUTH_ERROR_REASON_PASSKEY_CHALLENGE_INVALID"
 REJECTED = "AUTH_ERROR_REASON_PASSKEY_REJECTED"

@@ -21,7 +21,7 @@ from tests.rpc.auth.passkey_scenes import (
     register,
     row_of,
 )
-from tests.rpc.auth.scenes import audit_rows, in_unit, mail_number, refused, turn
+from tests.rpc.auth.scenes import audit_rows, in_unit, mail_number, turn
 from tests.support.authenticator import (
     BACKED_UP,
     BACKUP_ELIGIBLE,
@@ -34,6 +34,7 @@ from tests.support.authenticator import (
     encoded,
 )
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import refused
 
 CHALLENGE_INVALID = (StatusCode.INVALID_ARGUMENT, "AUTH_ERROR_REASON_PASSKEY_CHALLENGE_INVALID")
 INVALID = (StatusCode.INVALID_ARGUMENT, "AUTH_ERROR_REASON_PASSKEY_INVALID")

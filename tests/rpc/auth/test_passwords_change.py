@@ -17,20 +17,17 @@ from server.core.unit import Unit
 from tests.rpc.auth.scenes import (
     ANOTHER_PASSWORD,
     audit_rows,
-    code_of,
-    failure_of,
     get_me,
     in_unit,
     mail_number,
     module_of,
     refresh,
-    refused,
     tokens_in,
     turn,
 )
 from tests.rpc.auth.test_passwords_reset import INVALID, TOO_WEAK, reset, token_for
 from tests.support.serve import PASSWORD, Greenroom, Person
-from tests.support.statuses import reason_of, retry_after_of
+from tests.support.statuses import code_of, failure_of, reason_of, refused, retry_after_of
 
 REJECTED = (StatusCode.PERMISSION_DENIED, "AUTH_ERROR_REASON_PROOF_REJECTED")
 TOO_MANY = (StatusCode.RESOURCE_EXHAUSTED, "AUTH_ERROR_REASON_TOO_MANY_ATTEMPTS")

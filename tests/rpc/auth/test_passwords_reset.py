@@ -27,14 +27,11 @@ from server.core.unit import Unit
 from tests.rpc.auth.scenes import (
     ANOTHER_PASSWORD,
     audit_rows,
-    code_of,
-    failure_of,
     get_me,
     in_unit,
     mail_number,
     module_of,
     refresh,
-    refused,
     set_user,
     sign_up_request,
     tokens_in,
@@ -42,6 +39,7 @@ from tests.rpc.auth.scenes import (
 )
 from tests.rpc.auth.second_factors import enrolled
 from tests.support.serve import PASSWORD, Greenroom, Person
+from tests.support.statuses import code_of, failure_of, refused
 
 INVALID = (StatusCode.INVALID_ARGUMENT, "AUTH_ERROR_REASON_VERIFICATION_TOKEN_INVALID")
 TOO_WEAK = (StatusCode.INVALID_ARGUMENT, "AUTH_ERROR_REASON_PASSWORD_TOO_WEAK")

@@ -14,17 +14,7 @@ from server.auth.models import Credential, Session
 from server.auth.usecases import reauthentication
 from server.auth.usecases.user_status import erase
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import (
-    audit_rows,
-    bearer,
-    code_of,
-    failure_of,
-    in_unit,
-    module_of,
-    refresh,
-    refused,
-    turn,
-)
+from tests.rpc.auth.scenes import audit_rows, bearer, in_unit, module_of, refresh, turn
 from tests.rpc.auth.second_factors import (
     STEP,
     WRONG_BACKUP_CODE,
@@ -35,7 +25,7 @@ from tests.rpc.auth.second_factors import (
     wrong_code,
 )
 from tests.support.serve import PASSWORD, Greenroom, Person
-from tests.support.statuses import reason_of, retry_after_of
+from tests.support.statuses import code_of, failure_of, reason_of, refused, retry_after_of
 
 GONE = (StatusCode.UNAUTHENTICATED, "WIRE_ERROR_REASON_CREDENTIALS_INVALID")
 STEP_UP = (StatusCode.PERMISSION_DENIED, "WIRE_ERROR_REASON_STEP_UP_REQUIRED")

@@ -17,12 +17,11 @@ from tests.rpc.auth.scenes import (
     in_unit,
     mail_number,
     refresh,
-    refused,
     set_user,
     turn,
 )
 from tests.support.serve import Greenroom
-from tests.support.statuses import reason_of
+from tests.support.statuses import reason_of, refused
 
 INVALID = (StatusCode.UNAUTHENTICATED, "AUTH_ERROR_REASON_REFRESH_TOKEN_INVALID")
 REUSED = (StatusCode.UNAUTHENTICATED, "AUTH_ERROR_REASON_REFRESH_TOKEN_REUSED")

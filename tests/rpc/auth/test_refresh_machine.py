@@ -31,10 +31,10 @@ from greenroom.auth.v1 import session_service_pb2 as sessions_pb
 from server.auth.issuing import hash_of
 from server.auth.models import RefreshToken, Session
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import bearer, code_of, get_me, in_unit, refresh, turn
+from tests.rpc.auth.scenes import bearer, get_me, in_unit, refresh, turn
 from tests.support.databases import drop_database, fresh_database
 from tests.support.serve import PASSWORD, Greenroom, Person, serving
-from tests.support.statuses import reason_of
+from tests.support.statuses import code_of, reason_of
 
 EXAMPLES = int(os.environ.get("REFRESH_EXAMPLES", "12"))
 STEPS = int(os.environ.get("REFRESH_STEPS", "25"))

@@ -12,17 +12,16 @@ from server.auth.models import Registration
 from tests.rpc.auth.scenes import (
     ANOTHER_PASSWORD,
     audit_rows,
-    code_of,
     get_me,
     in_unit,
     mail_number,
-    refused,
     set_user,
     sign_up_request,
     turn,
 )
 from tests.rpc.auth.staff import DAY, DENIED, INVALID, MISSING, member_of_staff, update
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import code_of, refused
 
 ABSENT = "01a1fd55-5306-7254-b82c-94e8d6883617"
 NOT_FOUND = (StatusCode.NOT_FOUND, "AUTH_ERROR_REASON_REGISTRATION_NOT_FOUND")

@@ -3,9 +3,10 @@
 from grpc import StatusCode
 
 from greenroom.auth.v1 import auth_service_pb2 as pb
-from tests.rpc.auth.scenes import refused, turn
+from tests.rpc.auth.scenes import turn
 from tests.rpc.auth.second_factors import challenge_of, code_now, complete, enrolled, wrong_code
 from tests.support.serve import PASSWORD, Greenroom
+from tests.support.statuses import refused
 
 BAD_CREDENTIALS = (StatusCode.UNAUTHENTICATED, "AUTH_ERROR_REASON_BAD_CREDENTIALS")
 CODE_INVALID = (StatusCode.INVALID_ARGUMENT, "AUTH_ERROR_REASON_MFA_CODE_INVALID")

@@ -18,9 +18,10 @@ from greenroom.auth.v1 import user_service_pb2 as user_pb
 from greenroom.chat.v1 import event_service_pb2 as events
 from server.auth.models import Session, User, UserRole
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import code_of, get_me, in_unit, turn
+from tests.rpc.auth.scenes import get_me, in_unit, turn
 from tests.rpc.auth.staff import ban, give, list_users, member_of_staff, set_roles, suspend
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import code_of
 
 TRIALS = int(os.environ.get("REVOCATIONS", "9"))
 """Revocations in all; 500 in the long run (make soak-revocation)."""

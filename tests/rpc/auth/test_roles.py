@@ -11,17 +11,7 @@ from greenroom.chat.v1 import event_service_pb2 as events
 from server.auth.models import Role, User, UserRole
 from server.core.ids import new_id
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import (
-    audit_rows,
-    bearer,
-    code_of,
-    get_me,
-    in_unit,
-    refresh,
-    refused,
-    set_user,
-    turn,
-)
+from tests.rpc.auth.scenes import audit_rows, bearer, get_me, in_unit, refresh, set_user, turn
 from tests.rpc.auth.staff import (
     DENIED,
     ETAG,
@@ -37,6 +27,7 @@ from tests.rpc.auth.staff import (
 )
 from tests.rpc.chat.scenes import Watch
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import code_of, refused
 
 UNKNOWN = (StatusCode.INVALID_ARGUMENT, "AUTH_ERROR_REASON_ROLE_UNKNOWN")
 SYSTEM = (StatusCode.INVALID_ARGUMENT, "AUTH_ERROR_REASON_ROLE_NOT_ASSIGNABLE")

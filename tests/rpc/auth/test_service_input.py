@@ -9,7 +9,6 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from grpc import StatusCode
-from hypothesis import HealthCheck, Phase, given, settings
 
 from greenroom.auth.v1 import audit_service_pb2 as audit_pb
 from greenroom.auth.v1 import mfa_service_pb2 as mfa_pb
@@ -20,13 +19,12 @@ from greenroom.auth.v1 import web_user_service_pb2 as web_pb
 from greenroom.auth.v1 import web_verification_service_pb2 as verification_pb
 from server.wire.policies import is_secret
 from tests.rpc.auth.keys import WEB_STORAGE, service
-from tests.rpc.auth.scenes import code_of, refused
 from tests.rpc.auth.staff import INVALID, member_of_staff
 from tests.support.databases import fresh_database, require
-from tests.support.messages import messages
+from tests.support.messages import examples, messages
 from tests.support.serve import serving
 from tests.support.services import all_methods
-from tests.support.statuses import field_names
+from tests.support.statuses import code_of, field_names, refused
 
 METHODS = [
     method
@@ -54,21 +52,7 @@ async def fuzzed(request: Any, tmp_path_factory: Any) -> Any:
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name[18:])
 async def test_generated_requests_meet_no_bug(fuzzed: Any, method: MethodDescriptor) -> None:
     server, key, staff = fuzzed
-    found: list[Any] = []
-
-    @settings(
-        max_examples=15,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(messages(method.input_type))
-    def collect(message: Any) -> None:
-        found.append(message)
-
-    collect()
+    found = examples(messages(method.input_type), 15)
     found.extend(_with_a_nul(method))
     call = server.channel.unary_unary(f"/{method.containing_service.full_name}/{method.name}")
     for message in found:

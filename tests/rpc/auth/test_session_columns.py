@@ -17,8 +17,9 @@ from server.auth.issuing import hash_of
 from server.auth.models import RefreshToken, Session
 from server.core.clock import ManualClock
 from server.core.unit import Unit
-from tests.rpc.auth.scenes import bearer, get_me, in_unit, refresh, refused, refused_after, turn
+from tests.rpc.auth.scenes import bearer, get_me, in_unit, refresh, refused_after, turn
 from tests.support.serve import PASSWORD, Greenroom, Person
+from tests.support.statuses import refused
 
 REVOKED = (StatusCode.UNAUTHENTICATED, "WIRE_ERROR_REASON_CREDENTIALS_INVALID")
 VOID = (StatusCode.UNAUTHENTICATED, "AUTH_ERROR_REASON_REFRESH_TOKEN_INVALID")

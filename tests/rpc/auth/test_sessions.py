@@ -17,17 +17,15 @@ from server.core.ids import new_id
 from server.core.unit import Unit
 from tests.rpc.auth.scenes import (
     audit_rows,
-    failure_of,
     get_me,
     in_unit,
     module_of,
     refresh,
-    refused,
     refused_after,
     turn,
 )
 from tests.support.serve import Greenroom, Person
-from tests.support.statuses import reason_of
+from tests.support.statuses import failure_of, reason_of, refused
 
 REVOKED = (StatusCode.UNAUTHENTICATED, "WIRE_ERROR_REASON_CREDENTIALS_INVALID")
 MISSING = (StatusCode.UNAUTHENTICATED, "WIRE_ERROR_REASON_CREDENTIALS_MISSING")

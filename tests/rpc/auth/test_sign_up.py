@@ -23,13 +23,12 @@ from tests.rpc.auth.scenes import (
     in_unit,
     mail_number,
     module_of,
-    refused,
     sign_up_request,
     tokens_in,
     turn,
 )
 from tests.support.serve import Greenroom
-from tests.support.statuses import field_names, reason_of
+from tests.support.statuses import field_names, reason_of, refused
 
 BAD_TOKEN = (
     StatusCode.INVALID_ARGUMENT,

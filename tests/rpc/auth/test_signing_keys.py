@@ -19,18 +19,9 @@ from server.auth.key_rotation import AHEAD, SHORTEST_AHEAD, revoke, rotate
 from server.auth.key_watch import KEYS_SECONDS, KeyWatch
 from server.auth.keys import read_keys
 from server.core.clock import ManualClock, SystemClock
-from tests.rpc.auth.scenes import (
-    audit_rows,
-    bearer,
-    code_of,
-    get_me,
-    in_unit,
-    module_of,
-    refresh,
-    refused,
-    turn,
-)
+from tests.rpc.auth.scenes import audit_rows, bearer, get_me, in_unit, module_of, refresh, turn
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import code_of, refused
 
 ROOT = Path(__file__).parents[3]
 ROTATIONS = int(os.environ.get("KEY_ROTATIONS", "10"))

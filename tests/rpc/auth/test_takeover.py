@@ -10,11 +10,12 @@ from greenroom.auth.v1 import session_service_pb2 as session_pb
 from tests.rpc.auth.otp_scenes import INVALID as CODE_INVALID
 from tests.rpc.auth.otp_scenes import PHONE, change_phone, log_in_by_phone, texted_code
 from tests.rpc.auth.otp_scenes import verify as verify_code
-from tests.rpc.auth.scenes import get_me, refused, sign_up_request
+from tests.rpc.auth.scenes import get_me, sign_up_request
 from tests.rpc.auth.test_email_change import token_to, verify
 from tests.rpc.auth.test_passwords_change import change as change_password
 from tests.rpc.auth.test_passwords_reset import INVALID, reset, token_for
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import refused
 
 BAD_CREDENTIALS = (StatusCode.UNAUTHENTICATED, "AUTH_ERROR_REASON_BAD_CREDENTIALS")
 VICTIM = "victim@example.com"

@@ -17,10 +17,11 @@ from server.auth.usecases import second_factors
 from server.core.unit import Unit
 from tests.rpc.auth.keys import create_key
 from tests.rpc.auth.passkey_scenes import creation_options, finish_registration
-from tests.rpc.auth.scenes import in_unit, refused
+from tests.rpc.auth.scenes import in_unit
 from tests.rpc.auth.test_passwords_reset import settled
 from tests.support.authenticator import Authenticator
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import refused
 
 Attempt = Callable[[], Awaitable[Any]]
 

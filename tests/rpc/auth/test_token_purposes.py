@@ -11,10 +11,11 @@ from greenroom.auth.v1 import otp_service_pb2 as otp_pb
 from greenroom.auth.v1 import password_service_pb2 as password_pb
 from tests.rpc.auth.otp_scenes import INVALID as CODE_INVALID
 from tests.rpc.auth.otp_scenes import start
-from tests.rpc.auth.scenes import ANOTHER_PASSWORD, mail_number, refused, sign_up_request, tokens_in
+from tests.rpc.auth.scenes import ANOTHER_PASSWORD, mail_number, sign_up_request, tokens_in
 from tests.rpc.auth.test_email_change import ask as ask_change
 from tests.rpc.auth.test_passwords_reset import token_for
 from tests.support.serve import Greenroom
+from tests.support.statuses import refused
 
 TOKEN_INVALID = (StatusCode.INVALID_ARGUMENT, "AUTH_ERROR_REASON_VERIFICATION_TOKEN_INVALID")
 

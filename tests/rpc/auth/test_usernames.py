@@ -14,19 +14,11 @@ from server.auth.models import Registration, User
 from server.core.unit import Unit
 from tests.rpc.auth.oauth_scenes import person_of, settings_for, sign_in_with
 from tests.rpc.auth.otp_scenes import new_phone, texted_code, verify
-from tests.rpc.auth.scenes import (
-    code_of,
-    get_me,
-    in_unit,
-    module_of,
-    refused,
-    set_user,
-    sign_up_request,
-)
+from tests.rpc.auth.scenes import get_me, in_unit, module_of, set_user, sign_up_request
 from tests.rpc.auth.staff import INVALID, give, member_of_staff, set_roles, update
 from tests.support.fake_discord import FakeDiscord
 from tests.support.serve import PASSWORD, Greenroom
-from tests.support.statuses import field_names
+from tests.support.statuses import code_of, field_names, refused
 
 NAMELESS = (StatusCode.FAILED_PRECONDITION, "AUTH_ERROR_REASON_USERNAME_REQUIRED")
 NAMED = [user_pb2.PERSONA_STUDENT, user_pb2.PERSONA_TEACHER]

@@ -9,16 +9,7 @@ from grpc import StatusCode
 from greenroom.auth.v1 import mfa_service_pb2 as mfa_pb
 from greenroom.auth.v1 import user_pb2
 from greenroom.auth.v1 import user_service_pb2 as pb
-from tests.rpc.auth.scenes import (
-    audit_rows,
-    code_of,
-    failure_of,
-    get_me,
-    module_of,
-    refused,
-    set_user,
-    turn,
-)
+from tests.rpc.auth.scenes import audit_rows, get_me, module_of, set_user, turn
 from tests.rpc.auth.second_factors import enrol
 from tests.rpc.auth.staff import (
     DAY,
@@ -37,6 +28,7 @@ from tests.rpc.auth.staff import (
     update,
 )
 from tests.support.serve import Greenroom
+from tests.support.statuses import code_of, failure_of, refused
 
 MASK = (StatusCode.INVALID_ARGUMENT, "WIRE_ERROR_REASON_INVALID_FIELD_MASK")
 TAKEN = (StatusCode.ALREADY_EXISTS, "AUTH_ERROR_REASON_USERNAME_TAKEN")

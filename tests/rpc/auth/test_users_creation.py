@@ -13,16 +13,7 @@ from server.auth.errors import VerificationTokenInvalid
 from server.auth.models import VerificationToken
 from server.auth.passwords import Passwords
 from server.auth.usecases import new_accounts
-from tests.rpc.auth.scenes import (
-    audit_rows,
-    code_of,
-    get_me,
-    in_unit,
-    module_of,
-    refused,
-    sign_up_request,
-    turn,
-)
+from tests.rpc.auth.scenes import audit_rows, get_me, in_unit, module_of, sign_up_request, turn
 from tests.rpc.auth.staff import (
     DAY,
     DENIED,
@@ -34,6 +25,7 @@ from tests.rpc.auth.staff import (
     member_of_staff,
 )
 from tests.support.serve import PASSWORD, Greenroom, Person
+from tests.support.statuses import code_of, refused
 
 EXISTS = (StatusCode.ALREADY_EXISTS, "AUTH_ERROR_REASON_ACCOUNT_EXISTS")
 TAKEN = (StatusCode.ALREADY_EXISTS, "AUTH_ERROR_REASON_USERNAME_TAKEN")

@@ -14,11 +14,9 @@ from server.core.jobs import JobRunner
 from server.core.unit import Unit
 from tests.rpc.auth.scenes import (
     audit_rows,
-    code_of,
     get_me,
     in_unit,
     refresh,
-    refused,
     set_user,
     sign_up_request,
     turn,
@@ -44,6 +42,7 @@ from tests.rpc.auth.staff import (
     update,
 )
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import code_of, refused
 
 BAD = (StatusCode.UNAUTHENTICATED, "AUTH_ERROR_REASON_BAD_CREDENTIALS")
 SPENT = (StatusCode.UNAUTHENTICATED, "AUTH_ERROR_REASON_REFRESH_TOKEN_INVALID")

@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from grpc import StatusCode
-from hypothesis import HealthCheck, Phase, given, settings
 
 from greenroom.auth.v1 import registration_service_pb2, role_service_pb2, user_pb2, user_service_pb2
 from greenroom.auth.v1 import user_service_pb2 as pb
-from tests.rpc.auth.scenes import code_of
 from tests.rpc.auth.staff import later, list_users, member_of_staff, set_roles, update
-from tests.support.messages import messages
+from tests.support.messages import examples, messages
 from tests.support.serve import Greenroom
+from tests.support.statuses import code_of
 
 METHODS = [
     method
@@ -29,21 +28,7 @@ ODD = ("\0", "a\0b", "%", "_", "\\", "'", "\u202e", "\ufffe", "\U0010ffff", "x" 
 async def test_generated_requests(server: Greenroom, method: MethodDescriptor) -> None:
     top = await member_of_staff(server, "super_admin")
     ada = await server.person("Ada")
-    found: list[Any] = []
-
-    @settings(
-        max_examples=40,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(messages(method.input_type))
-    def collect(message: Any) -> None:
-        found.append(message)
-
-    collect()
+    found = examples(messages(method.input_type), 40)
     path = f"/{method.containing_service.full_name}/{method.name}"
     call = server.channel.unary_unary(path)
     for message in found:

@@ -11,9 +11,9 @@ from greenroom.auth.v1 import registration_service_pb2 as registration_pb
 from greenroom.auth.v1 import role_service_pb2 as role_pb
 from greenroom.auth.v1 import user_pb2
 from greenroom.auth.v1 import user_service_pb2 as pb
-from tests.rpc.auth.scenes import code_of
 from tests.rpc.auth.staff import later, member_of_staff
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import code_of
 
 ABSENT = "01a1fd55-5306-7254-b82c-94e8d6883617"
 CALLERS = ("nobody", "person", "agent", "staff_editor", "viewer", "admin", "super_admin")

@@ -13,12 +13,10 @@ from server.auth.models import Session, User
 from server.auth.usecases import cleanup
 from tests.rpc.auth.scenes import (
     audit_rows,
-    code_of,
     get_me,
     in_unit,
     mail_number,
     refresh,
-    refused,
     refused_after,
     set_user,
     turn,
@@ -42,6 +40,7 @@ from tests.rpc.auth.staff import (
     undelete,
 )
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import code_of, refused
 
 Verb = Callable[[Greenroom, Person, str], Awaitable[user_pb2.User]]
 BAD = (StatusCode.UNAUTHENTICATED, "AUTH_ERROR_REASON_BAD_CREDENTIALS")

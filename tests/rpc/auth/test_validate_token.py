@@ -17,7 +17,7 @@ from tests.rpc.auth.keys import (
     service,
     validate,
 )
-from tests.rpc.auth.scenes import bearer, module_of, refused, turn
+from tests.rpc.auth.scenes import bearer, module_of, turn
 from tests.rpc.auth.staff import (
     INVALID,
     MISSING,
@@ -29,6 +29,7 @@ from tests.rpc.auth.staff import (
 )
 from tests.support.forged_tokens import FORGED
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import refused
 
 NOTHING = token_service_pb2.ValidateTokenResponse()
 WEB_TOKEN = "4a8e1a1c-70f0-4d06-9b6e-4d9f52e4c8a1"

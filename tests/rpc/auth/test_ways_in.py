@@ -26,22 +26,14 @@ from tests.rpc.auth.otp_scenes import (
     texted_code,
     verify,
 )
-from tests.rpc.auth.scenes import (
-    ANOTHER_PASSWORD,
-    bearer,
-    code_of,
-    get_me,
-    refresh,
-    refused,
-    set_user,
-    turn,
-)
+from tests.rpc.auth.scenes import ANOTHER_PASSWORD, bearer, get_me, refresh, set_user, turn
 from tests.rpc.auth.second_factors import Enrolled, enrol
 from tests.rpc.auth.staff import STEP_UP
 from tests.support.authenticator import Authenticator
 from tests.support.fake_discord import FakeDiscord
 from tests.support.serve import PASSWORD, Greenroom, Person
 from tests.support.services import all_methods
+from tests.support.statuses import code_of, refused
 
 REVOKED = (StatusCode.UNAUTHENTICATED, "WIRE_ERROR_REASON_CREDENTIALS_INVALID")
 Way = Callable[[Greenroom, Enrolled], Awaitable[Any]]

@@ -31,7 +31,7 @@ from tests.rpc.auth.keys import (
     service,
     unlink,
 )
-from tests.rpc.auth.scenes import code_of, in_unit, module_of, refused, set_user, turn
+from tests.rpc.auth.scenes import in_unit, module_of, set_user, turn
 from tests.rpc.auth.staff import (
     DENIED,
     INVALID,
@@ -45,6 +45,7 @@ from tests.rpc.auth.staff import (
     suspend,
 )
 from tests.support.serve import Greenroom
+from tests.support.statuses import code_of, refused
 
 TOKEN = "6f9b2e0c-52d1-4f1a-8d35-0f5ad0b1f7f2"
 SECRETS = {

@@ -39,15 +39,7 @@ from tests.rpc.auth.keys import (
     service,
     update_web_user,
 )
-from tests.rpc.auth.scenes import (
-    bearer,
-    code_of,
-    failure_of,
-    get_me,
-    in_unit,
-    refused,
-    sign_up_request,
-)
+from tests.rpc.auth.scenes import bearer, get_me, in_unit, sign_up_request
 from tests.rpc.auth.staff import (
     DENIED,
     ETAG,
@@ -61,7 +53,7 @@ from tests.rpc.auth.staff import (
     member_of_staff,
 )
 from tests.support.serve import PASSWORD, Greenroom
-from tests.support.statuses import reason_of
+from tests.support.statuses import code_of, failure_of, reason_of, refused
 
 BAD = "AUTH_ERROR_REASON_BAD_CREDENTIALS"
 

@@ -1,13 +1,12 @@
 """What the tests of chat do over and over."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import pytest
-from grpc import StatusCode, aio
+from grpc import aio
 
 from greenroom.chat.v1 import channel_pb2, event_pb2
 from greenroom.chat.v1 import channel_service_pb2 as channels
@@ -17,7 +16,6 @@ from server.chat.wiring import ChatModule
 from server.core.ids import new_id
 from server.core.unit import Unit
 from tests.support.serve import Greenroom, Person
-from tests.support.statuses import reason_of
 
 T = TypeVar("T")
 SECONDS = 15.0
@@ -160,20 +158,6 @@ async def direct(server: Greenroom, by: Person, other: str) -> channel_pb2.Chann
         channels.GetDirectChannelRequest(user_id=other), metadata=by.metadata
     )
     return reply.channel
-
-
-async def failure_of(call: Awaitable[object]) -> aio.AioRpcError:
-    """The error that a call ends with."""
-    with pytest.raises(aio.AioRpcError) as raised:
-        await call
-    return raised.value
-
-
-async def refused(call: Awaitable[object], code: StatusCode, reason: str) -> aio.AioRpcError:
-    """Holds a call to its documented error."""
-    error = await failure_of(call)
-    assert (error.code(), reason_of(error)) == (code, reason)
-    return error
 
 
 def outcome_of(error: aio.AioRpcError) -> tuple[object, ...]:

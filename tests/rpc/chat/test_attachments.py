@@ -9,8 +9,9 @@ from grpc import StatusCode
 from greenroom.chat.v1 import channel_pb2
 from greenroom.chat.v1 import event_service_pb2 as events
 from server.core.ids import new_id
-from tests.rpc.chat.scenes import Room, failure_of, refused
+from tests.rpc.chat.scenes import Room
 from tests.rpc.chat.talk import TableShelf, command, edit, found, get, result_of, send
+from tests.support.statuses import failure_of, refused
 
 NO_MEDIA = (StatusCode.INVALID_ARGUMENT, "CHAT_ERROR_REASON_MEDIA_NOT_FOUND")
 MISMATCH = (StatusCode.INVALID_ARGUMENT, "CHAT_ERROR_REASON_TYPE_MISMATCH")

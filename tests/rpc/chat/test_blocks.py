@@ -18,9 +18,10 @@ from tests.rpc.chat.groups import (
     make_group,
     watching,
 )
-from tests.rpc.chat.scenes import Room, chat_of, direct, in_unit, outcome_of, refused
+from tests.rpc.chat.scenes import Room, chat_of, direct, in_unit, outcome_of
 from tests.rpc.chat.test_groups import NO_USER
 from tests.support.serve import Greenroom, Person
+from tests.support.statuses import refused
 
 BLOCKED = (StatusCode.FAILED_PRECONDITION, "CHAT_ERROR_REASON_BLOCKED")
 

@@ -13,16 +13,9 @@ from greenroom.chat.v1 import message_service_pb2 as messages
 from server.auth.models import User
 from server.chat.models import Channel, Member
 from server.core.ids import new_id
-from tests.rpc.chat.scenes import (
-    Room,
-    direct,
-    failure_of,
-    in_unit,
-    outcome_of,
-    refused,
-)
+from tests.rpc.chat.scenes import Room, direct, in_unit, outcome_of
 from tests.support.serve import Greenroom
-from tests.support.statuses import field_names
+from tests.support.statuses import failure_of, field_names, refused
 
 FOREIGN = (StatusCode.NOT_FOUND, "CHAT_ERROR_REASON_CHANNEL_NOT_FOUND")
 

@@ -23,10 +23,10 @@ from tests.rpc.chat.groups import (
     make_group,
     send,
 )
-from tests.rpc.chat.scenes import Room, direct, failure_of, in_unit, outcome_of, refused
+from tests.rpc.chat.scenes import Room, direct, in_unit, outcome_of
 from tests.rpc.chat.test_groups import GONE
 from tests.support.serve import Greenroom, Person
-from tests.support.statuses import field_names
+from tests.support.statuses import failure_of, field_names, refused
 
 GROUP = channel_pb2.CHANNEL_TYPE_GROUP
 

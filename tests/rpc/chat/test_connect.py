@@ -10,9 +10,9 @@ from grpc import StatusCode
 from greenroom.chat.v1 import event_pb2
 from greenroom.chat.v1 import event_service_pb2 as events
 from server.core.ids import new_id
-from tests.rpc.chat.scenes import Room, Watch, failure_of
+from tests.rpc.chat.scenes import Room, Watch
 from tests.support.serve import Person
-from tests.support.statuses import field_names, reason_of
+from tests.support.statuses import failure_of, field_names, reason_of
 
 NOT_FOUND = (StatusCode.NOT_FOUND.value[0], "CHAT_ERROR_REASON_CHANNEL_NOT_FOUND")
 

@@ -12,7 +12,7 @@ from server.chat.models import Edit, Message, Reaction
 from server.core.ids import new_id
 from server.core.unit import Unit
 from tests.rpc.auth.staff import member_of_staff
-from tests.rpc.chat.scenes import Room, direct, in_unit, refused
+from tests.rpc.chat.scenes import Room, direct, in_unit
 from tests.rpc.chat.talk import (
     TableShelf,
     archive,
@@ -30,7 +30,7 @@ from tests.rpc.chat.talk import (
     set_channel,
     unreact,
 )
-from tests.support.statuses import reason_of
+from tests.support.statuses import reason_of, refused
 
 FORBIDS = (StatusCode.PERMISSION_DENIED, "CHAT_ERROR_REASON_ROLE_FORBIDS")
 NOT_FOUND = (StatusCode.NOT_FOUND, "CHAT_ERROR_REASON_MESSAGE_NOT_FOUND")

@@ -7,9 +7,9 @@ from grpc import StatusCode
 from greenroom.chat.v1 import read_service_pb2 as reads
 from server.chat.models import ReadMark
 from server.core.ids import new_id
-from tests.rpc.chat.scenes import Room, failure_of, in_unit, outcome_of, refused
+from tests.rpc.chat.scenes import Room, in_unit, outcome_of
 from tests.support.serve import Person
-from tests.support.statuses import field_names
+from tests.support.statuses import failure_of, field_names, refused
 
 FOREIGN = (StatusCode.NOT_FOUND, "CHAT_ERROR_REASON_CHANNEL_NOT_FOUND")
 

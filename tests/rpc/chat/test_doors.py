@@ -24,10 +24,10 @@ from tests.rpc.chat.groups import (
     send,
     watching,
 )
-from tests.rpc.chat.scenes import Room, in_unit, outcome_of, refused
+from tests.rpc.chat.scenes import Room, in_unit, outcome_of
 from tests.rpc.chat.test_groups import ARCHIVED, GONE, NO_GROUP
 from tests.support.serve import Greenroom, Person
-from tests.support.statuses import field_names
+from tests.support.statuses import field_names, refused
 
 T = TypeVar("T")
 KINDS = {

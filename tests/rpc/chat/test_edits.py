@@ -10,7 +10,7 @@ from grpc import StatusCode
 from server.chat.models import Edit, Message
 from server.core.ids import new_id
 from server.core.unit import Unit
-from tests.rpc.chat.scenes import Room, direct, failure_of, in_unit, refused
+from tests.rpc.chat.scenes import Room, direct, in_unit
 from tests.rpc.chat.talk import (
     TableShelf,
     archive,
@@ -25,7 +25,7 @@ from tests.rpc.chat.talk import (
     send,
     set_channel,
 )
-from tests.support.statuses import field_names, reason_of
+from tests.support.statuses import failure_of, field_names, reason_of, refused
 
 FORBIDS = (StatusCode.PERMISSION_DENIED, "CHAT_ERROR_REASON_ROLE_FORBIDS")
 NOT_FOUND = (StatusCode.NOT_FOUND, "CHAT_ERROR_REASON_MESSAGE_NOT_FOUND")

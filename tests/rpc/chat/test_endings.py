@@ -12,8 +12,8 @@ from greenroom.chat.v1 import event_service_pb2 as events
 from greenroom.chat.v1 import event_service_pb2_grpc as event_grpc
 from server.chat.sending import SendCommand
 from server.core.ids import new_id
-from tests.rpc.chat.scenes import SECONDS, Room, Watch, chat_of, failure_of
-from tests.support.statuses import reason_of, retry_after_of
+from tests.rpc.chat.scenes import SECONDS, Room, Watch, chat_of
+from tests.support.statuses import failure_of, reason_of, retry_after_of
 
 
 async def test_a_drain_ends_streams_with_a_token_and_a_spread_delay(

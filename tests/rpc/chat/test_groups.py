@@ -28,16 +28,9 @@ from tests.rpc.chat.groups import (
     send,
     watching,
 )
-from tests.rpc.chat.scenes import (
-    Room,
-    chat_of,
-    failure_of,
-    in_unit,
-    outcome_of,
-    refused,
-)
+from tests.rpc.chat.scenes import Room, chat_of, in_unit, outcome_of
 from tests.support.serve import Greenroom
-from tests.support.statuses import field_names
+from tests.support.statuses import failure_of, field_names, refused
 
 GONE = (StatusCode.NOT_FOUND, "CHAT_ERROR_REASON_CHANNEL_NOT_FOUND")
 NO_USER = (StatusCode.NOT_FOUND, "CHAT_ERROR_REASON_USER_NOT_FOUND")

@@ -16,13 +16,7 @@ from server.chat.usecases import members as usecases
 from server.core.ids import new_id
 from server.core.unit import Unit
 from tests.rpc.chat.groups import ADMIN, MEMBER, Group, group_on, make_group
-from tests.rpc.chat.scenes import (
-    Room,
-    failure_of,
-    in_unit,
-    outcome_of,
-    refused,
-)
+from tests.rpc.chat.scenes import Room, in_unit, outcome_of
 from tests.rpc.chat.test_groups import (
     FORBIDDEN,
     GONE,
@@ -31,7 +25,7 @@ from tests.rpc.chat.test_groups import (
     WRONG,
 )
 from tests.support.serve import Greenroom, Person
-from tests.support.statuses import field_names
+from tests.support.statuses import failure_of, field_names, refused
 
 NO_MEMBER = (StatusCode.NOT_FOUND, "CHAT_ERROR_REASON_MEMBER_NOT_FOUND")
 OWN = (StatusCode.INVALID_ARGUMENT, "CHAT_ERROR_REASON_OWN_MEMBERSHIP")

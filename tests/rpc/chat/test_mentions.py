@@ -4,8 +4,9 @@ from grpc import StatusCode
 
 from greenroom.chat.v1 import event_service_pb2 as events
 from server.core.ids import new_id
-from tests.rpc.chat.scenes import Room, failure_of, refused
+from tests.rpc.chat.scenes import Room
 from tests.rpc.chat.talk import command, get, group_of, leave, result_of, send
+from tests.support.statuses import failure_of, refused
 
 NO_MEMBER = (StatusCode.INVALID_ARGUMENT, "CHAT_ERROR_REASON_MENTION_NOT_MEMBER")
 REUSED = (StatusCode.INVALID_ARGUMENT, "CHAT_ERROR_REASON_CLIENT_ID_REUSED")

@@ -8,8 +8,8 @@ from grpc import StatusCode
 
 from server.chat.models import Channel, Message
 from server.core.ids import new_id
-from tests.rpc.chat.scenes import Room, direct, in_unit, refused
-from tests.support.statuses import field_names, retry_after_of
+from tests.rpc.chat.scenes import Room, direct, in_unit
+from tests.support.statuses import field_names, refused, retry_after_of
 
 REUSED = (StatusCode.INVALID_ARGUMENT, "CHAT_ERROR_REASON_CLIENT_ID_REUSED")
 BAD_TOKEN = (StatusCode.INVALID_ARGUMENT, "WIRE_ERROR_REASON_INVALID_PAGE_TOKEN")

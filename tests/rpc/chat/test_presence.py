@@ -18,10 +18,10 @@ from server.chat.usecases import presence as usecase
 from server.core.ids import new_id
 from server.core.unit import Unit
 from tests.rpc.chat.groups import make_group, send
-from tests.rpc.chat.scenes import Room, Watch, chat_of, failure_of, in_unit
+from tests.rpc.chat.scenes import Room, Watch, chat_of, in_unit
 from tests.rpc.chat.talk import pass_time, set_channel
 from tests.support.serve import Person
-from tests.support.statuses import field_names
+from tests.support.statuses import failure_of, field_names
 
 Answer = tuple[bool, bool]
 """Online, and whether a time is told."""

@@ -10,7 +10,7 @@ from greenroom.chat.v1 import channel_pb2
 from server.chat.models import Reaction
 from server.core.ids import new_id
 from server.core.unit import Unit
-from tests.rpc.chat.scenes import Room, direct, failure_of, in_unit, refused
+from tests.rpc.chat.scenes import Room, direct, in_unit
 from tests.rpc.chat.talk import (
     archive,
     delete,
@@ -24,7 +24,7 @@ from tests.rpc.chat.talk import (
     set_channel,
     unreact,
 )
-from tests.support.statuses import reason_of
+from tests.support.statuses import failure_of, reason_of, refused
 
 NOT_FOUND = (StatusCode.NOT_FOUND, "CHAT_ERROR_REASON_MESSAGE_NOT_FOUND")
 TOO_MANY = (StatusCode.FAILED_PRECONDITION, "CHAT_ERROR_REASON_TOO_MANY_REACTIONS")

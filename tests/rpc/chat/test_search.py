@@ -12,7 +12,7 @@ from server.chat.sending import SendCommand
 from server.core.ids import new_id
 from server.core.text_search import folded
 from server.core.unit import Unit
-from tests.rpc.chat.scenes import Room, chat_of, direct, failure_of, in_unit, refused
+from tests.rpc.chat.scenes import Room, chat_of, direct, in_unit
 from tests.rpc.chat.talk import (
     archive,
     delete,
@@ -26,6 +26,7 @@ from tests.rpc.chat.talk import (
     set_channel,
 )
 from tests.support.serve import Person
+from tests.support.statuses import failure_of, refused
 
 EMPTY = (StatusCode.INVALID_ARGUMENT, "CHAT_ERROR_REASON_QUERY_EMPTY")
 NO_CHANNEL = (StatusCode.NOT_FOUND, "CHAT_ERROR_REASON_CHANNEL_NOT_FOUND")

@@ -130,7 +130,7 @@ async def test_writers_side_by_side_make_one_message_of_a_client_id(store: Store
 
 async def test_a_lane_whose_connection_is_cut_goes_on_and_makes_one_message(store: Store) -> None:
     if store.database.kind == "sqlite":
-        pytest.skip("SQLite has no connection that could be cut")
+        pytest.skip(reason="SQLite has no connection that could be cut")
     channel = await store.channel(store.bob)
     delivered: list[Sent] = []
     lane = Lane(

@@ -11,10 +11,10 @@ from server.chat.usecases import sync as usecase
 from server.core.unit import Unit
 from tests.rpc.chat.groups import Group, group_on, token_of
 from tests.rpc.chat.offline import Offline, present, synced, tokens_of
-from tests.rpc.chat.scenes import Room, direct, failure_of, in_unit
+from tests.rpc.chat.scenes import Room, direct, in_unit
 from tests.rpc.chat.talk import delete, edit, pass_time, react
 from tests.support.serve import Greenroom
-from tests.support.statuses import field_names
+from tests.support.statuses import failure_of, field_names
 
 
 async def test_without_a_token_all_channels_come_with_their_newest_messages(room: Room) -> None:

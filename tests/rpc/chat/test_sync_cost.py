@@ -26,7 +26,7 @@ COLUMNS = """
 @pytest.fixture
 def store(database_url: str, tmp_path: Path) -> Iterator[Store]:
     if not database_url.startswith("sqlite"):
-        pytest.skip("PostgreSQL does not count its instructions")
+        pytest.skip(reason="PostgreSQL does not count its instructions")
     with store_on(database_url, tmp_path) as opened:
         asyncio.run(opened.people())
         yield opened

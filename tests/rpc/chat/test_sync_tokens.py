@@ -9,10 +9,10 @@ from server.chat.models import Channel, Member
 from server.core.ids import new_id
 from server.core.unit import Unit
 from tests.rpc.chat.offline import Offline, synced, tokens_of
-from tests.rpc.chat.scenes import Room, failure_of, in_unit, refused
+from tests.rpc.chat.scenes import Room, in_unit
 from tests.rpc.chat.talk import pass_time
 from tests.support.serve import Greenroom, Person
-from tests.support.statuses import field_names
+from tests.support.statuses import failure_of, field_names, refused
 
 INVALID = (StatusCode.INVALID_ARGUMENT, "CHAT_ERROR_REASON_SYNC_TOKEN_INVALID")
 

@@ -7,7 +7,7 @@ from grpc import StatusCode
 
 from greenroom.chat.v1 import event_service_pb2 as events
 from server.core.ids import new_id
-from tests.rpc.chat.scenes import Room, direct, failure_of, refused
+from tests.rpc.chat.scenes import Room, direct
 from tests.rpc.chat.talk import (
     archive,
     command,
@@ -21,6 +21,7 @@ from tests.rpc.chat.talk import (
     send,
     set_channel,
 )
+from tests.support.statuses import failure_of, refused
 
 NO_REPLY = (StatusCode.INVALID_ARGUMENT, "CHAT_ERROR_REASON_REPLY_TO_NOT_FOUND")
 REUSED = (StatusCode.INVALID_ARGUMENT, "CHAT_ERROR_REASON_CLIENT_ID_REUSED")

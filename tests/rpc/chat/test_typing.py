@@ -7,8 +7,9 @@ from grpc import StatusCode
 
 from greenroom.chat.v1 import event_service_pb2 as events
 from server.core.ids import new_id
-from tests.rpc.chat.scenes import Room, Watch, refused
+from tests.rpc.chat.scenes import Room, Watch
 from tests.rpc.chat.talk import pass_time, set_channel
+from tests.support.statuses import refused
 
 FOREIGN = (StatusCode.NOT_FOUND, "CHAT_ERROR_REASON_CHANNEL_NOT_FOUND")
 

@@ -10,9 +10,9 @@ from server.chat.models import Channel, Member, Message
 from server.chat.usecases.unread import MOST_UNREAD, unread_counts
 from server.core.ids import new_id
 from server.core.unit import Unit
-from tests.rpc.chat.scenes import Room, direct, failure_of, in_unit, outcome_of, refused
+from tests.rpc.chat.scenes import Room, direct, in_unit, outcome_of
 from tests.support.serve import Person
-from tests.support.statuses import field_names
+from tests.support.statuses import failure_of, field_names, refused
 
 FOREIGN = (StatusCode.NOT_FOUND, "CHAT_ERROR_REASON_CHANNEL_NOT_FOUND")
 

@@ -10,8 +10,8 @@ from grpc import StatusCode
 from server.chat import stream as event_stream
 from server.chat.models import Channel, Message
 from server.core.ids import new_id
-from tests.rpc.chat.scenes import Room, direct, in_unit, outcome_of, refused
-from tests.support.statuses import field_names
+from tests.rpc.chat.scenes import Room, direct, in_unit, outcome_of
+from tests.support.statuses import field_names, refused
 
 NOT_FOUND = (StatusCode.NOT_FOUND, "CHAT_ERROR_REASON_CHANNEL_NOT_FOUND")
 AHEAD = (StatusCode.INVALID_ARGUMENT, "CHAT_ERROR_REASON_CURSOR_AHEAD")

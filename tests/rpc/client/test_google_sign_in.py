@@ -10,7 +10,8 @@ from typing import Any
 
 from tests.support.fake_google import FakeGoogle, Key
 from tests.support.fake_oauth import CLIENT_ID, CLIENT_SECRET
-from tests.support.site import ROOT, free_ports
+from tests.support.processes import free_port
+from tests.support.site import ROOT
 
 BROWSER = """#!{python}
 import sys, httpx
@@ -23,7 +24,7 @@ async def test_the_example_says_hello(serve: Callable[..., Any], tmp_path: Path)
     browser = tmp_path / "browser"
     browser.write_text(BROWSER.format(python=sys.executable))
     browser.chmod(browser.stat().st_mode | stat.S_IXUSR)
-    (port,) = free_ports(1)
+    port = free_port()
     with FakeGoogle(Key("first")) as google:
         google.add("ada", "ada@example.com")
         server = await serve(

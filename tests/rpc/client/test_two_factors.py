@@ -14,9 +14,9 @@ from grpc import StatusCode
 import greenroom_client
 from greenroom.auth.v1 import auth_service_pb2 as auth_pb
 from server.core.clock import SystemClock
-from tests.rpc.auth.scenes import refused
 from tests.rpc.auth.second_factors import code_now, enrolled, wrong_code
 from tests.support.serve import PASSWORD, Greenroom
+from tests.support.statuses import refused
 
 ROOT = Path(__file__).resolve().parents[3]
 CODE_INVALID = (StatusCode.INVALID_ARGUMENT, "AUTH_ERROR_REASON_MFA_CODE_INVALID")

@@ -7,7 +7,8 @@ import pytest
 
 from server.auth.errors import ProviderUnavailable
 from server.auth.gateways.fetching import MOST_BYTES, ProviderHttp, origin_of
-from tests.support.fake_oauth import FakeOAuth, Response, json_of
+from tests.support.fake_http import Response, json_of
+from tests.support.fake_oauth import FakeOAuth
 
 
 @pytest.fixture

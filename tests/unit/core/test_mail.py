@@ -2,7 +2,6 @@
 
 import email
 import email.policy
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from server.core.mail import FileMailer, Mail, SmtpMailer
+from tests.support.processes import free_port
 
 
 def mail(to: str = "ada@example.com", subject: str = "Hello") -> Mail:
@@ -50,9 +50,7 @@ def test_smtp() -> None:
             taken.append(envelope)
             return "250 OK"
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     controller = Controller(Inbox(), hostname="127.0.0.1", port=port)
     controller.start()
     try:

@@ -195,7 +195,7 @@ def test_a_column_that_may_be_null_orders_nothing(db: Database) -> None:
 def test_a_page_is_found_through_the_index(db: Database) -> None:
     """The plan of the second page seeks in the key instead of reading the list from its start."""
     if db.kind != "sqlite":
-        pytest.skip("the planner of PostgreSQL reads small tables whole")
+        pytest.skip(reason="the planner of PostgreSQL reads small tables whole")
 
     def work() -> str:
         fill([(str(index), 0) for index in range(5)])

@@ -137,7 +137,7 @@ async def test_many_calls_with_cancels_leak_nothing(patient: Database) -> None:
 
 async def test_readers_are_served_while_writers_queue(db: Database) -> None:
     if db.kind != "sqlite":
-        pytest.skip("PostgreSQL has writers side by side")
+        pytest.skip(reason="PostgreSQL has writers side by side")
     blocker = Blocker()
     writers = [asyncio.ensure_future(db.run(blocker, write=True)) for _ in range(5)]
     await until(lambda: blocker.running == 1)
@@ -268,7 +268,7 @@ async def test_a_statement_that_takes_too_long_is_ended() -> None:
 
 async def test_another_process_that_holds_sqlite_is_a_conflict(db: Database) -> None:
     if db.kind != "sqlite":
-        pytest.skip("only SQLite has one writer")
+        pytest.skip(reason="only SQLite has one writer")
     # Every new connection is told to wait a moment only, so that the test does not wait 5 s.
     db._engine.init(db._engine.database, pragmas=[*db._engine._pragmas, ("busy_timeout", 50)])
     other = sqlite3.connect(db._engine.database, isolation_level=None)
@@ -285,7 +285,7 @@ async def test_another_process_that_holds_sqlite_is_a_conflict(db: Database) -> 
 async def test_a_unit_that_writes_has_the_database_from_its_first_statement(db: Database) -> None:
     """Else its first write would fail at once when another process has written since it read."""
     if db.kind != "sqlite":
-        pytest.skip("only SQLite has one writer")
+        pytest.skip(reason="only SQLite has one writer")
 
     def work(_unit: Unit) -> None:
         assert Thing.select().count() == 0
@@ -302,7 +302,7 @@ async def test_a_unit_that_writes_has_the_database_from_its_first_statement(db: 
 
 async def test_every_connection_to_sqlite_is_set_to_be_safe(db: Database) -> None:
     if db.kind != "sqlite":
-        pytest.skip("SQLite's own settings")
+        pytest.skip(reason="SQLite's own settings")
     expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
 
     def look(_unit: Unit) -> dict[str, object]:
