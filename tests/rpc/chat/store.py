@@ -37,6 +37,7 @@ class Store:
             database,
             self.statements,
             encode_message=messages.message_to_bytes,
+            encode_page=messages.page_to_bytes,
             events=streams.EVENTS,
         )
         self.ann, self.bob = new_id(), new_id()
