@@ -1,6 +1,6 @@
 """Reads of the hot paths: where channels stand, their messages, their read marks."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from server.chat.models import Channel, Departure, Member
 from server.chat.ring import REPLY_BYTES
 from server.chat.rules import Standing
 from server.chat.statements import Row, Statements
+from server.core.cache import VersionedCache
 from server.core.db import Database, database
 from server.core.fields import microseconds
 from server.core.unit import Unit
@@ -18,6 +19,10 @@ from server.core.unit import Unit
 RECENT_SECONDS = 30
 """Memberships of this time are looked at again and again, so that the news of none is lost; no
 transaction that makes one takes as long."""
+PAGE_BYTES = 32 << 20
+"""So much memory the pages take that are kept for whoever reads them next."""
+ENTRY_BYTES = 600
+"""What a page takes beside its messages."""
 
 
 class Mark(NamedTuple):
@@ -29,6 +34,20 @@ class Mark(NamedTuple):
     read_seq: int
     delivered_seq: int
     unread_from_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Messages of one page as they stand in the reply of ListMessages, the number of the last one, and
+    whether there are more."""
+
+    messages: bytes
+    last_seq: int
+    more: bool
+
+
+EncodePage = Callable[[str, Sequence[StoredMessage]], bytes]
+"""Channel, messages; returns the field ``messages`` of the reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +73,14 @@ class HistoryReader:
         statements: Statements,
         *,
         encode_message: EncodeMessage,
+        encode_page: EncodePage,
         events: EventEncoder,
     ) -> None:
         self._store = store
         self._sql = statements
         self._encode_message = encode_message
+        self._encode_page = encode_page
+        self._pages: VersionedCache[Page] = VersionedCache(PAGE_BYTES)
         self._events = events
 
     def _rows(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
@@ -137,6 +159,56 @@ class HistoryReader:
             frame = events.channel(channel, channel.info_change)
             found.append(Change(channel.info_change, "channel", "", frame))
         return sorted(found, key=attrgetter("change"))[:limit]
+
+    async def page(
+        self,
+        standing: Standing,
+        seq: int,
+        size: int,
+        *,
+        newest_first: bool,
+        deadline: float | None = None,
+    ) -> Page:
+        """The messages before a number, or those after it, none of them newer than ``standing``.
+
+        Whatever is said or changed in a channel moves where it stands, so a page of the same standing
+        is the same page, and is read and encoded once for all members.
+        """
+        state = (standing.channel_id, standing.epoch, standing.last_seq, standing.last_change)
+        key = (*state, standing.history_start_seq, seq, size, newest_first)
+        page = self._pages.get(key)
+        if page is None:
+            page = await self._store.run(
+                lambda unit: self._read_page(unit, standing, seq, size, newest_first),
+                write=False,
+                deadline=deadline,
+            )
+            self._pages.put(key, page, len(page.messages) + ENTRY_BYTES)
+        return page
+
+    def _read_page(
+        self, unit: Unit, standing: Standing, seq: int, size: int, newest_first: bool
+    ) -> Page:
+        channel_id = standing.channel_id
+        if newest_first:
+            found = self.before(unit, channel_id, seq, size + 1)
+        else:
+            found = self.after(unit, channel_id, seq, standing.last_seq, size + 1)
+        kept = found[:size]
+        last_seq = kept[-1].seq if kept else 0
+        return Page(self._encode_page(channel_id, kept), last_seq, len(found) > size)
+
+    async def standings_of(
+        self, asked: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], Standing]:
+        """Of channels and users: where the channel stands, if the user is a member of it."""
+        parameters = self._sql.parameters(list(asked))
+
+        def work(_unit: Unit) -> dict[tuple[str, str], Standing]:
+            rows = self._rows(self._sql.standings_of, parameters)
+            return {(row[0], user_id): Standing(*row) for user_id, *row in rows}
+
+        return await self._store.run(work, write=False)
 
     # What the hub asks for, each in a unit of its own.
 

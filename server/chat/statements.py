@@ -62,6 +62,7 @@ class Statements:
     standings_among: str
     standings: str
     standing: str
+    standings_of: str
     newest_before: str
     oldest_after: str
     history_after: str
@@ -218,6 +219,12 @@ SQLITE = Statements(
         CROSS JOIN chat_reads AS r ON r.channel_id = k.value ->> 0
         CROSS JOIN chat_channels AS c ON c.id = r.channel_id
     """,
+    standings_of=f"""
+        SELECT json_group_array(json_array(m.user_id, {_STANDING_COLUMNS}))
+        FROM json_each(?) AS k
+        CROSS JOIN chat_members AS m ON m.channel_id = k.value ->> 0 AND m.user_id = k.value ->> 1
+        CROSS JOIN chat_channels AS c ON c.id = m.channel_id
+    """,  # noqa: S608
     standings_among=f"""
         SELECT json_group_array(json_array({_STANDING_COLUMNS}))
         FROM json_each(?2) AS k
@@ -288,6 +295,12 @@ POSTGRESQL = Statements(
         FROM chat_reads AS r JOIN chat_channels AS c ON c.id = r.channel_id
         WHERE r.channel_id = ANY(%s)
     """,
+    standings_of=f"""
+        SELECT m.user_id, {_STANDING_COLUMNS}
+        FROM unnest(%s::text[], %s::text[]) AS k(channel_id, user_id)
+        JOIN chat_members AS m ON m.channel_id = k.channel_id AND m.user_id = k.user_id
+        JOIN chat_channels AS c ON c.id = m.channel_id
+    """,  # noqa: S608
     standings_among=f"{_STANDING} WHERE m.user_id = %s AND m.channel_id = ANY(%s)",
     **_postgresql_reads(),
 )

@@ -41,9 +41,11 @@ from server.chat.servicers.presence import PresenceServicer
 from server.chat.servicers.reactions import ReactionServicer
 from server.chat.servicers.reads import ReadServicer
 from server.chat.servicers.sync import SyncServicer
+from server.chat.standings import Standings
 from server.chat.statements import Statements, statements_for
 from server.chat.stream import Streams
 from server.chat.typing_sign import TypingSigns
+from server.chat.usecases.history import HistoryDesk
 from server.chat.usecases.people import People
 from server.chat.usecases.presence import PresenceDoors
 from server.core.fields import microseconds
@@ -95,6 +97,7 @@ def build(
         database,
         statements,
         encode_message=messages.message_to_bytes,
+        encode_page=messages.page_to_bytes,
         events=streams.EVENTS,
     )
     hub = Hub(history)
@@ -112,6 +115,7 @@ def build(
         parts.settings.stream_heartbeat_seconds,
         presence,
     )
+    desk = HistoryDesk(Standings(history.standings_of), history, parts.pages)
     terms = MessageTerms(database.kind, parts.settings.chat_edit_window_seconds)
     for kind in get_args(Committed):
         parts.events.subscribe(kind, relay.from_unit)
@@ -121,9 +125,7 @@ def build(
                 channel_service_pb2, ChannelServicer(people, shelf, parts.pages, typing_signs)
             ),
             Service.of(member_service_pb2, MemberServicer(people, parts.pages)),
-            Service.of(
-                message_service_pb2, MessageServicer(lane, history, parts.pages, shelf, terms)
-            ),
+            Service.of(message_service_pb2, MessageServicer(lane, desk, shelf, terms)),
             Service.of(reaction_service_pb2, ReactionServicer()),
             Service.of(event_service_pb2, EventServicer(event_streams, lane, typing_signs, shelf)),
             Service.of(read_service_pb2, ReadServicer()),

@@ -1,8 +1,43 @@
-"""Encoded replies kept in memory, dropped when what they show changes."""
+"""Encoded replies kept in memory: some dropped when what they show changes, some never wrong."""
 
+import threading
 from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
 
 from server.core.clock import Clock
+
+V = TypeVar("V")
+
+
+class VersionedCache(Generic[V]):
+    """The most recently used values, of so many bytes in all. May be used from any thread.
+
+    Nothing is ever dropped for being wrong: whatever a value depends on is a part of its key.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        self._limit = size_bytes
+        self._entries: OrderedDict[Hashable, tuple[int, V]] = OrderedDict()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> V | None:
+        """The value, if it is still there."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            self._entries.move_to_end(key)
+            return entry[1]
+
+    def put(self, key: Hashable, value: V, size: int) -> None:
+        """Keeps a value of so many bytes, in place of those that were not asked for longest."""
+        with self._lock:
+            self._size += size - self._entries.pop(key, (0, value))[0]
+            self._entries[key] = (size, value)
+            while self._size > self._limit:
+                self._size -= self._entries.popitem(last=False)[1][0]
 
 
 class EncodedCache:

@@ -9,11 +9,14 @@ from typing import Any, Generic, TypeVar
 import orjson
 import peewee
 
+from server.core.cache import VersionedCache
 from server.core.errors import InvalidArgument, InvalidPageToken
 from server.core.sealing import Keyring, SealBroken
 
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 200
+TOKENS_BYTES = 4 << 20
+"""So much memory the tokens take that may be given out again."""
 
 M = TypeVar("M", bound=peewee.Model)
 
@@ -39,10 +42,20 @@ class Pages:
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
+        self._made: VersionedCache[str] = VersionedCache(TOKENS_BYTES)
 
     def token(self, position: Sequence[object], scope: str) -> str:
-        """A token for the place after ``position`` in the list that ``scope`` describes."""
-        return self._keyring.seal(orjson.dumps(position), f"page|{scope}")
+        """A token for the place after ``position`` in the list that ``scope`` describes.
+
+        The same place has the same token for a while: a key is good for so many seals only, and lists
+        are read again and again.
+        """
+        key = scope, tuple(position)
+        token = self._made.get(key)
+        if token is None:
+            token = self._keyring.seal(orjson.dumps(position), f"page|{scope}")
+            self._made.put(key, token, 2 * len(scope) + len(token))
+        return token
 
     def position(self, token: str, scope: str) -> list[Any]:
         """The place a token stands for; ``InvalidPageToken`` unless it was made for ``scope``."""

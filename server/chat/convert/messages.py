@@ -194,19 +194,24 @@ def query_from_pb(request: message_pb2.ListMessagesRequest) -> HistoryQuery:
     )
 
 
-def page_to_pb(page: HistoryPage) -> message_pb2.ListMessagesResponse:
-    """A page of the history with the channel's cursor."""
-    standing = page.standing
-    channel_id = standing.channel_id
-    response = message_pb2.ListMessagesResponse(next_page_token=page.next_page_token)
+def page_to_bytes(channel_id: str, messages: Sequence[StoredMessage]) -> bytes:
+    """The field ``messages`` of ``ListMessagesResponse``, encoded."""
+    response = message_pb2.ListMessagesResponse()
     add = response.messages.add
-    for message_id, seq, sender_id, client_id, text, create_time, rest in page.messages:
+    for message_id, seq, sender_id, client_id, text, create_time, rest in messages:
         fill_message(
             add(), message_id, channel_id, seq, sender_id, client_id, text, create_time, rest
         )
+    return response.SerializeToString()
+
+
+def page_response(page: HistoryPage) -> bytes:
+    """``ListMessagesResponse``: a page of the history with the channel's cursor."""
+    standing = page.standing
+    response = message_pb2.ListMessagesResponse(next_page_token=page.next_page_token)
     cursor = response.cursor
-    cursor.channel_id = channel_id
+    cursor.channel_id = standing.channel_id
     cursor.epoch = standing.epoch
     cursor.seq = standing.last_seq
     cursor.change = standing.last_change
-    return response
+    return page.messages + response.SerializeToString()

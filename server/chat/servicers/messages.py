@@ -6,14 +6,12 @@ from functools import partial
 
 from greenroom.chat.v1 import message_service_pb2 as message_pb2
 from server.chat.convert import messages as convert
-from server.chat.history import HistoryReader
 from server.chat.lane import Lane
 from server.chat.ports import MediaShelf
 from server.chat.usecases import messages
 from server.chat.usecases.drafts import Draft, complete
-from server.chat.usecases.history import list_messages
+from server.chat.usecases.history import HistoryDesk, list_messages
 from server.chat.usecases.search import search_messages
-from server.core.pagination import Pages
 from server.wire.call import Call
 
 
@@ -31,15 +29,14 @@ class MessageServicer:
     def __init__(
         self,
         lane: Lane,
-        history: HistoryReader,
-        pages: Pages,
+        desk: HistoryDesk,
         shelf: MediaShelf,
         terms: MessageTerms,
     ) -> None:
         self._lane = lane
         self._shelf = shelf
-        self._history = history
-        self._pages = pages
+        self._desk = desk
+        self._pages = desk.pages
         self._terms = terms
 
     async def SendMessage(self, request: message_pb2.SendMessageRequest, call: Call) -> bytes:
@@ -51,17 +48,10 @@ class MessageServicer:
         sent = await self._lane.send(command)
         return convert.send_response(sent.encoded)
 
-    def ListMessages(
-        self, request: message_pb2.ListMessagesRequest, call: Call
-    ) -> message_pb2.ListMessagesResponse:
-        page = list_messages(
-            call.unit,
-            self._history,
-            self._pages,
-            call.caller.user_id,
-            convert.query_from_pb(request),
-        )
-        return convert.page_to_pb(page)
+    async def ListMessages(self, request: message_pb2.ListMessagesRequest, call: Call) -> bytes:
+        query = convert.query_from_pb(request)
+        page = await list_messages(self._desk, call.caller.user_id, query, call.deadline)
+        return convert.page_response(page)
 
     def GetMessage(
         self, request: message_pb2.GetMessageRequest, call: Call

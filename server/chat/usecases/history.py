@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from server.chat.errors import ChannelNotFound
 from server.chat.history import HistoryReader
-from server.chat.message import StoredMessage
 from server.chat.rules import Standing
+from server.chat.standings import Standings
 from server.core.pagination import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Pages
-from server.core.unit import Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +31,28 @@ class HistoryQuery:
 class HistoryPage:
     """Messages of one page, and where the channel stood when it was read."""
 
-    messages: list[StoredMessage]
+    messages: bytes
+    """Encoded, as they stand in the reply."""
     next_page_token: str
     standing: Standing
 
 
-def list_messages(
-    unit: Unit, history: HistoryReader, pages: Pages, user_id: str, query: HistoryQuery
+@dataclass(frozen=True, slots=True)
+class HistoryDesk:
+    """What reading a history needs."""
+
+    standings: Standings
+    history: HistoryReader
+    pages: Pages
+
+
+async def list_messages(
+    desk: HistoryDesk, user_id: str, query: HistoryQuery, deadline: float | None
 ) -> HistoryPage:
     """One page of a channel's history. The channel is read first, and nothing newer is listed: from its
     cursor on a stream has all that this page has not."""
-    standing = history.standing(unit, user_id, query.channel_id)
+    pages = desk.pages
+    standing = await desk.standings.of(user_id, query.channel_id)
     if standing is None:
         raise ChannelNotFound
     size = min(query.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
@@ -50,17 +60,15 @@ def list_messages(
     position = pages.position(query.page_token, scope)[0] if query.page_token else None
     if query.after_seq is not None:
         seq = max(query.after_seq if position is None else position, standing.history_start_seq)
-        messages = history.after(unit, query.channel_id, seq, standing.last_seq, size + 1)
     elif query.around_seq:
         first = max(query.around_seq - size // 2 - 1, standing.history_start_seq)
         seq = first if position is None else position
-        messages = history.after(unit, query.channel_id, seq, standing.last_seq, size + 1)
     else:
         end = min(query.before_seq or standing.last_seq + 1, standing.last_seq + 1)
         seq = end if position is None else position
-        messages = history.before(unit, query.channel_id, seq, size + 1)
-    token = ""
-    if len(messages) > size:
-        del messages[size:]
-        token = pages.token([messages[-1].seq], scope)
-    return HistoryPage(messages, token, standing)
+    newest_first = query.after_seq is None and not query.around_seq
+    page = await desk.history.page(
+        standing, seq, size, newest_first=newest_first, deadline=deadline
+    )
+    token = pages.token([page.last_seq], scope) if page.more else ""
+    return HistoryPage(page.messages, token, standing)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.core.cache import EncodedCache
+from server.core.cache import EncodedCache, VersionedCache
 from server.core.clock import ManualClock
 
 
@@ -83,3 +83,29 @@ def test_clear_forgets_everything_and_what_is_being_read(cache: EncodedCache) ->
     assert cache.get("b") is None
     fill(cache, "b")
     assert cache.get("b") == b"b"
+
+
+def test_the_least_used_make_room() -> None:
+    cache: VersionedCache[str] = VersionedCache(10)
+    cache.put(("a", 1), "one", 4)
+    cache.put(("b", 1), "two", 4)
+    assert cache.get(("a", 1)) == "one"
+    cache.put(("c", 1), "three", 4)
+    assert [cache.get((name, 1)) for name in "abc"] == ["one", None, "three"]
+    assert cache.get(("a", 2)) is None, "another version is another value"
+
+
+def test_a_value_that_is_put_again_counts_once() -> None:
+    cache: VersionedCache[str] = VersionedCache(10)
+    for _ in range(5):
+        cache.put("a", "one", 4)
+    cache.put("b", "two", 6)
+    assert (cache.get("a"), cache.get("b")) == ("one", "two")
+
+
+def test_what_is_larger_than_the_cache_is_not_kept() -> None:
+    cache: VersionedCache[str] = VersionedCache(10)
+    cache.put("a", "one", 11)
+    assert cache.get("a") is None
+    cache.put("b", "two", 10)
+    assert cache.get("b") == "two"
