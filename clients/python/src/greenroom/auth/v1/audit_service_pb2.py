@@ -29,7 +29,7 @@ from greenroom.auth.v1 import audit_event_pb2 as greenroom_dot_auth_dot_v1_dot_a
 from greenroom.options.v1 import policy_pb2 as greenroom_dot_options_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%greenroom/auth/v1/audit_service.proto\x12\x11greenroom.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#greenroom/auth/v1/audit_event.proto\x1a!greenroom/options/v1/policy.proto\"\x9a\x04\n\x16ListAuditEventsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12\"\n\x08\x61\x63tor_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x07\x61\x63torId\x12\x1f\n\x06\x61\x63tion\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x06\x61\x63tion\x12$\n\x08resource\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x08resource\x12\x1f\n\x06result\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x06result\x12K\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\x98\xfb\x8ay2\x00R\tstartTime\x12G\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\x98\xfb\x8ay2\x00R\x07\x65ndTime:\x8b\x01\xbaH\x87\x01\x1a\x84\x01\n\x10\x61udit.time_range\x12\x1fstart_time lies before end_time\x1aO!has(this.start_time) || !has(this.end_time) || this.start_time < this.end_time\"x\n\x17ListAuditEventsResponse\x12\x35\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1d.greenroom.auth.v1.AuditEventR\x06\x65vents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x9f\x01\n\x0c\x41uditService\x12\x8e\x01\n\x0fListAuditEvents\x12).greenroom.auth.v1.ListAuditEventsRequest\x1a*.greenroom.auth.v1.ListAuditEventsResponse\"$\x90\x02\x01\xa2\xbb\x18\x06\n\x02\x0c\x03\x30\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/auditEventsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%greenroom/auth/v1/audit_service.proto\x12\x11greenroom.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#greenroom/auth/v1/audit_event.proto\x1a!greenroom/options/v1/policy.proto\"\xa4\x04\n\x16ListAuditEventsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12\"\n\x08\x61\x63tor_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x07\x61\x63torId\x12\x1f\n\x06\x61\x63tion\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x06\x61\x63tion\x12$\n\x08resource\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x08resource\x12\x1f\n\x06result\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x06result\x12K\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\x98\xfb\x8ay2\x00R\tstartTime\x12G\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\x98\xfb\x8ay2\x00R\x07\x65ndTime:\x95\x01\xbaH\x91\x01\x1a\x8e\x01\n\x1alist_audit_events.end_time\x12\x1fstart_time lies before end_time\x1aO!has(this.start_time) || !has(this.end_time) || this.start_time < this.end_time\"x\n\x17ListAuditEventsResponse\x12\x35\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1d.greenroom.auth.v1.AuditEventR\x06\x65vents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x9f\x01\n\x0c\x41uditService\x12\x8e\x01\n\x0fListAuditEvents\x12).greenroom.auth.v1.ListAuditEventsRequest\x1a*.greenroom.auth.v1.ListAuditEventsResponse\"$\x90\x02\x01\xa2\xbb\x18\x06\n\x02\x0c\x03\x30\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/auditEventsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,13 +53,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['end_time']._loaded_options = None
   _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['end_time']._serialized_options = b'\272H\r\262\001\n\032\006\010\200\230\373\212y2\000'
   _globals['_LISTAUDITEVENTSREQUEST']._loaded_options = None
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_options = b'\272H\207\001\032\204\001\n\020audit.time_range\022\037start_time lies before end_time\032O!has(this.start_time) || !has(this.end_time) || this.start_time < this.end_time'
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_options = b'\272H\221\001\032\216\001\n\032list_audit_events.end_time\022\037start_time lies before end_time\032O!has(this.start_time) || !has(this.end_time) || this.start_time < this.end_time'
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditEvents']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditEvents']._serialized_options = b'\220\002\001\242\273\030\006\n\002\014\0030\001\202\323\344\223\002\021\022\017/v1/auditEvents'
   _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=225
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=763
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=765
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=885
-  _globals['_AUDITSERVICE']._serialized_start=888
-  _globals['_AUDITSERVICE']._serialized_end=1047
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=773
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=775
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=895
+  _globals['_AUDITSERVICE']._serialized_start=898
+  _globals['_AUDITSERVICE']._serialized_end=1057
 # @@protoc_insertion_point(module_scope)
