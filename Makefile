@@ -21,7 +21,7 @@ MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
 .PHONY: soak-crash soak-pair soak-drain soak-stalled soak-seam soak-mfa soak-passwords soak-revocation soak-refresh \
-	soak-keys soak-audit soak-matrix soak-auth help setup generate format lint types test test-unit test-rpc \
+	soak-keys soak-audit soak-matrix soak-timing soak-auth help setup generate format lint types test test-unit test-rpc \
 	test-contract test-e2e check check-format \
 	check-breaking check-generated run console demo bench migrate migration lock clean anew
 
@@ -155,7 +155,10 @@ soak-audit: $(DEV) ## 10,000 tampered audit logs, on each database (TAMPERS=1000
 soak-matrix: $(DEV) ## every check of every policy removed, one after the other; each must be missed
 	MATRIX_MUTANTS=all pytest -q --timeout 7200 tests/rpc/test_matrix_mutants.py
 
-soak-auth: soak-mfa soak-passwords soak-revocation soak-refresh soak-keys soak-audit soak-matrix ## all of these
+soak-timing: $(DEV) ## 2,000 pairs of a known and an unknown account on each way in: the same time (PAIRS=200 for fewer)
+	TIMING_PAIRS=$(or $(PAIRS),2000) pytest -q -s -m soak --timeout 7200 tests/rpc/auth/test_timing.py
+
+soak-auth: soak-mfa soak-passwords soak-revocation soak-refresh soak-keys soak-audit soak-matrix soak-timing ## all of these
 
 # --- running ---------------------------------------------------------------------------------------
 
