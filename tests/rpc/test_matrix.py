@@ -41,7 +41,18 @@ LETTERS = {
 
 
 async def knock(server: Greenroom, method: MethodDescriptor, who: Principal) -> str:
-    """How the door answers: the reason of the refusal, or ``ADMITTED``."""
+    """How the door answers: the reason of the refusal, or ``ADMITTED``.
+
+    A write that meets the shut door may cost this side of the call the trailers: then it asks again.
+    """
+    for _ in range(3):
+        reason = await _knock_once(server, method, who)
+        if reason:
+            break
+    return reason
+
+
+async def _knock_once(server: Greenroom, method: MethodDescriptor, who: Principal) -> str:
     path = f"/{method.containing_service.full_name}/{method.name}"
     channel: Any = server.channel
     try:
