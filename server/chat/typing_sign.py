@@ -50,6 +50,10 @@ class TypingSigns:
         if is_open:
             self._announce(TypingStarted(channel_id, standing.epoch, user_id))
 
+    def forget(self, user_id: str, channel_id: str) -> None:
+        """A message of the user has taken their sign away: the next one is shown however soon it comes."""
+        self._last.pop((user_id, channel_id), None)
+
     def _look(self, unit: Unit, user_id: str, channel_id: str) -> tuple[Standing | None, bool]:
         standing = self._history.standing(unit, user_id, channel_id)
         writable = (Channel.id == channel_id) & Channel.archived_at.is_null() & ~Channel.blocked

@@ -32,7 +32,7 @@ from server.chat.ports import (
 from server.chat.presence_keeper import PresenceKeeper
 from server.chat.relay import Committed, Relay
 from server.chat.resume import ResumeTokens
-from server.chat.sending import BatchWriter
+from server.chat.sending import BatchWriter, Sent
 from server.chat.servicers.channels import ChannelServicer
 from server.chat.servicers.events import EventServicer
 from server.chat.servicers.members import MemberServicer
@@ -102,8 +102,8 @@ def build(
     )
     hub = Hub(history)
     relay = Relay(hub, parts.bus, streams.FRAMES)
-    lane = _lane(parts, statements, relay)
     typing_signs = TypingSigns(history, clock, relay.typing)
+    lane = _lane(parts, statements, relay, typing_signs)
     tokens = ResumeTokens(parts.keyring, lambda: int(clock.now().timestamp()))
     presence_doors = PresenceDoors(directory, wishes or NobodyHides())
     presence = PresenceKeeper(database, clock, hub, parts.bus, presence_doors, presence_event)
@@ -140,7 +140,7 @@ def build(
     )
 
 
-def _lane(parts: Parts, statements: Statements, relay: Relay) -> Lane:
+def _lane(parts: Parts, statements: Statements, relay: Relay, typing_signs: TypingSigns) -> Lane:
     """The writer of all sends, who tells the relay of them."""
     clock = parts.clock
     writer = BatchWriter(
@@ -149,9 +149,15 @@ def _lane(parts: Parts, statements: Statements, relay: Relay) -> Lane:
         new_id=new_id,
         now=lambda: microseconds(clock.now()),
     )
+
+    def deliver(sent: list[Sent]) -> None:
+        relay.sent(sent)
+        for each in sent:
+            typing_signs.forget(each.sender_id, each.channel_id)
+
     return Lane(
         dedicated=parts.database.dedicated,
         writer_lock=parts.database.writer_lock,
         write=writer.write,
-        deliver=relay.sent,
+        deliver=deliver,
     )

@@ -241,3 +241,24 @@ test("a file keeps tokens for its owner only, and survives nonsense", () => {
     rmSync(folder, { recursive: true });
   }
 });
+
+test("a token that is still good serves while it cannot be renewed early", async () => {
+  const seen: (string | null)[] = [];
+  const routes = ({ service }: ConnectRouter) =>
+    service(AuthService, {
+      getMe: (_request, { requestHeader }) => {
+        seen.push(requestHeader.get("authorization"));
+        return { user: { id: "ada" } };
+      },
+      refreshToken: () => {
+        throw unavailable();
+      },
+    });
+  const tokens = { ...freshTokens(1), accessExpires: NOW + 10_000 };
+  const { client, time } = stage(routes, { tokens });
+  await client.auth.getMe({});
+  assert.deepEqual(seen, ["Bearer access-1"]);
+  time.wall = NOW + 10_000;
+  await assert.rejects(client.auth.getMe({}), ConnectError);
+  assert.equal(seen.length, 1);
+});

@@ -43,3 +43,18 @@ async def test_strangers_cannot_type(room: Room) -> None:
     await refused(room.type(eve), *FOREIGN)
     room.channel.id = new_id()
     await refused(room.type(eve), *FOREIGN)
+
+
+async def test_a_sign_is_shown_at_once_after_ones_own_message(room: Room) -> None:
+    async with room.watch(room.bob) as watch:
+        await watch.caught_up()
+        await room.type(room.ann)
+        await watch.until(lambda watch: len(watch.of_kind("typing")) == 1)
+        await room.type(room.ann)
+        await room.send("said")
+        await room.type(room.ann)
+        await watch.until(lambda watch: len(watch.of_kind("typing")) == 2)
+        await room.type(room.ann)
+        await room.send("the last word", by=room.bob)
+        await watch.messages(2)
+        assert len(watch.of_kind("typing")) == 2, "somebody else's message takes no sign away"
