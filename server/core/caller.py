@@ -55,6 +55,10 @@ class Caller(Rights):
         """True when nobody is signed in."""
         return self.kind == "anonymous"
 
+    def is_raised(self, now: datetime) -> bool:
+        """True while the session counts as raised by a fresh factor."""
+        return self.privileged_until is not None and self.privileged_until > now
+
     @property
     def principal(self) -> str:
         """A stable key for limits, idempotency and logs, such as ``user:0190...``."""

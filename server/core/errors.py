@@ -125,6 +125,13 @@ class CredentialsInvalid(Unauthenticated):
     """The credentials are malformed, forged, expired or revoked."""
 
 
+class StepUpRequired(PermissionDenied):
+    """The session must be raised by a fresh factor first."""
+
+    reason = "WIRE_ERROR_REASON_STEP_UP_REQUIRED"
+    message = "Confirm who you are first: this needs a fresh factor."
+
+
 class InvalidPageToken(InvalidArgument):
     """The page token was not issued for this list, filter, order and caller."""
 

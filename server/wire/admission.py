@@ -9,6 +9,7 @@ from server.core.errors import (
     PermissionDenied,
     RateLimited,
     ResourceExhausted,
+    StepUpRequired,
     Unauthenticated,
 )
 from server.core.limits import Counters
@@ -37,13 +38,6 @@ class AccessDenied(PermissionDenied):
     """This kind of caller may not call the method."""
 
     message = "This kind of caller may not call {method}."
-
-
-class StepUpRequired(PermissionDenied):
-    """The session must be raised by a fresh factor first."""
-
-    reason = "WIRE_ERROR_REASON_STEP_UP_REQUIRED"
-    message = "Confirm who you are first: {method} needs a fresh factor."
 
 
 class Admission:
@@ -120,10 +114,8 @@ class Admission:
             raise CredentialsInvalid
         if not _kind_allowed(access, caller) or not _permitted(access, caller):
             raise AccessDenied(method=rule.full_name)
-        if access.step_up:
-            until = caller.privileged_until
-            if until is None or until <= self._clock.now():
-                raise StepUpRequired(method=rule.full_name)
+        if access.step_up and not caller.is_raised(self._clock.now()):
+            raise StepUpRequired
 
 
 def _kind_allowed(access: AccessRule, caller: Caller) -> bool:

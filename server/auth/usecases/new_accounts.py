@@ -35,7 +35,7 @@ from server.auth.usecases.users import (
 )
 from server.auth.usecases.verification_tokens import issue_token, void_tokens
 from server.core.db import locked
-from server.core.errors import FailedPrecondition
+from server.core.errors import FailedPrecondition, StepUpRequired
 from server.core.unit import Unit
 
 INVITE = "INVITE"
@@ -76,6 +76,10 @@ def create_user(unit: Unit, wanted: NewUser, *, desk: InviteDesk) -> UserView:
         lock_super_admins()
         actor = acting(unit)
     check_roles(actor, held=(), wanted=wanted.roles, catalogue=catalogue)
+    beyond_personas = any(role.kind != "PERSONA" for role in catalogue.values())
+    if beyond_personas and not unit.caller.is_raised(unit.now):
+        # As SetUserRoles: a session that was left open makes no accomplices.
+        raise StepUpRequired
     user = _new_row(wanted)
     user.primary_role = next((name for name in PERSONAS if name in wanted.roles), None)
     _check_contacts(user)

@@ -30,6 +30,7 @@ from tests.support.statuses import code_of, refused
 EXISTS = (StatusCode.ALREADY_EXISTS, "AUTH_ERROR_REASON_ACCOUNT_EXISTS")
 TAKEN = (StatusCode.ALREADY_EXISTS, "AUTH_ERROR_REASON_USERNAME_TAKEN")
 UNKNOWN = (StatusCode.INVALID_ARGUMENT, "AUTH_ERROR_REASON_ROLE_UNKNOWN")
+STALE = (StatusCode.PERMISSION_DENIED, "WIRE_ERROR_REASON_STEP_UP_REQUIRED")
 BEYOND = (StatusCode.PERMISSION_DENIED, "AUTH_ERROR_REASON_ROLE_BEYOND_CALLER")
 BAD = (StatusCode.UNAUTHENTICATED, "AUTH_ERROR_REASON_BAD_CREDENTIALS")
 PENDING = user_pb2.USER_STATUS_PENDING
@@ -110,6 +111,13 @@ async def test_who_writes_users_but_no_roles_gives_personas_only(server: Greenro
     await in_unit(server, lower, write=True)
     admin = await member_of_staff(server)
     await refused(_create(server, admin, email="a@example.com", roles=["viewer"]), *BEYOND)
+    assert list((await _create(server, admin, email="a@example.com", roles=["brand"])).roles)
+
+
+async def test_a_session_without_a_fresh_factor_makes_no_staff(server: Greenroom) -> None:
+    admin = await member_of_staff(server)
+    await server.stale(admin)
+    await refused(_create(server, admin, email="a@example.com", roles=["viewer"]), *STALE)
     assert list((await _create(server, admin, email="a@example.com", roles=["brand"])).roles)
 
 

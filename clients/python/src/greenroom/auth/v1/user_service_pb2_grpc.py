@@ -116,12 +116,13 @@ class UserServiceServicer:
     def CreateUser(self, request, context):
         """Makes an account with roles. It is PENDING until the person proves one of its contacts. With `send_invite`
         a mail goes out whose token, good for a week, lets them choose a password and proves the address.
-        Roles other than personas need the permission `auth.roles.write`; SUPER_ADMIN is given by a
-        super_admin only, and nobody gives a role that permits more than their own do.
+        Roles other than personas need the permission `auth.roles.write` and a session that was raised by
+        Reauthenticate; SUPER_ADMIN is given by a super_admin only, and nobody gives a role that permits more than
+        their own do.
 
         Errors: ALREADY_EXISTS (ACCOUNT_EXISTS, USERNAME_TAKEN), INVALID_ARGUMENT (ROLE_UNKNOWN,
         ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (USERNAME_REQUIRED: for students and teachers), PERMISSION_DENIED
-        (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+        (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER, STEP_UP_REQUIRED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,11 +204,13 @@ class UserServiceServicer:
     def SetUserRoles(self, request, context):
         """Replaces the roles of an account. Its next call is made with the new ones, and its open streams end, to be
         opened under them. Administrators can set any role that permits no more than their own; SUPER_ADMIN is
-        given and taken by a super_admin only, and nobody changes their own roles.
+        given and taken by a super_admin only, and nobody changes their own roles. It needs a session that was
+        raised by Reauthenticate.
 
         Errors: NOT_FOUND (USER_NOT_FOUND), ABORTED (ETAG_MISMATCH), INVALID_ARGUMENT (ROLE_UNKNOWN,
         ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (STATUS_FORBIDS, LAST_SUPER_ADMIN, USERNAME_REQUIRED: for who
-        becomes a student or a teacher), PERMISSION_DENIED (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+        becomes a student or a teacher), PERMISSION_DENIED (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER,
+        STEP_UP_REQUIRED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -50,12 +50,13 @@ class UserServiceStub:
     CreateUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.CreateUserRequest, _user_service_pb2.CreateUserResponse]
     """Makes an account with roles. It is PENDING until the person proves one of its contacts. With `send_invite`
     a mail goes out whose token, good for a week, lets them choose a password and proves the address.
-    Roles other than personas need the permission `auth.roles.write`; SUPER_ADMIN is given by a
-    super_admin only, and nobody gives a role that permits more than their own do.
+    Roles other than personas need the permission `auth.roles.write` and a session that was raised by
+    Reauthenticate; SUPER_ADMIN is given by a super_admin only, and nobody gives a role that permits more than
+    their own do.
 
     Errors: ALREADY_EXISTS (ACCOUNT_EXISTS, USERNAME_TAKEN), INVALID_ARGUMENT (ROLE_UNKNOWN,
     ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (USERNAME_REQUIRED: for students and teachers), PERMISSION_DENIED
-    (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+    (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER, STEP_UP_REQUIRED).
     """
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.UpdateUserRequest, _user_service_pb2.UpdateUserResponse]
     """Changes the fields that `update_mask` names: `display_name`, `first_name`, `last_name`, `username`,
@@ -109,11 +110,13 @@ class UserServiceStub:
     SetUserRoles: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.SetUserRolesRequest, _user_service_pb2.SetUserRolesResponse]
     """Replaces the roles of an account. Its next call is made with the new ones, and its open streams end, to be
     opened under them. Administrators can set any role that permits no more than their own; SUPER_ADMIN is
-    given and taken by a super_admin only, and nobody changes their own roles.
+    given and taken by a super_admin only, and nobody changes their own roles. It needs a session that was
+    raised by Reauthenticate.
 
     Errors: NOT_FOUND (USER_NOT_FOUND), ABORTED (ETAG_MISMATCH), INVALID_ARGUMENT (ROLE_UNKNOWN,
     ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (STATUS_FORBIDS, LAST_SUPER_ADMIN, USERNAME_REQUIRED: for who
-    becomes a student or a teacher), PERMISSION_DENIED (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+    becomes a student or a teacher), PERMISSION_DENIED (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER,
+    STEP_UP_REQUIRED).
     """
 
 @_typing.type_check_only
@@ -138,12 +141,13 @@ class UserServiceAsyncStub(UserServiceStub):
     CreateUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.CreateUserRequest, _user_service_pb2.CreateUserResponse]  # type: ignore[assignment]
     """Makes an account with roles. It is PENDING until the person proves one of its contacts. With `send_invite`
     a mail goes out whose token, good for a week, lets them choose a password and proves the address.
-    Roles other than personas need the permission `auth.roles.write`; SUPER_ADMIN is given by a
-    super_admin only, and nobody gives a role that permits more than their own do.
+    Roles other than personas need the permission `auth.roles.write` and a session that was raised by
+    Reauthenticate; SUPER_ADMIN is given by a super_admin only, and nobody gives a role that permits more than
+    their own do.
 
     Errors: ALREADY_EXISTS (ACCOUNT_EXISTS, USERNAME_TAKEN), INVALID_ARGUMENT (ROLE_UNKNOWN,
     ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (USERNAME_REQUIRED: for students and teachers), PERMISSION_DENIED
-    (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+    (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER, STEP_UP_REQUIRED).
     """
     UpdateUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.UpdateUserRequest, _user_service_pb2.UpdateUserResponse]  # type: ignore[assignment]
     """Changes the fields that `update_mask` names: `display_name`, `first_name`, `last_name`, `username`,
@@ -197,11 +201,13 @@ class UserServiceAsyncStub(UserServiceStub):
     SetUserRoles: _aio.UnaryUnaryMultiCallable[_user_service_pb2.SetUserRolesRequest, _user_service_pb2.SetUserRolesResponse]  # type: ignore[assignment]
     """Replaces the roles of an account. Its next call is made with the new ones, and its open streams end, to be
     opened under them. Administrators can set any role that permits no more than their own; SUPER_ADMIN is
-    given and taken by a super_admin only, and nobody changes their own roles.
+    given and taken by a super_admin only, and nobody changes their own roles. It needs a session that was
+    raised by Reauthenticate.
 
     Errors: NOT_FOUND (USER_NOT_FOUND), ABORTED (ETAG_MISMATCH), INVALID_ARGUMENT (ROLE_UNKNOWN,
     ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (STATUS_FORBIDS, LAST_SUPER_ADMIN, USERNAME_REQUIRED: for who
-    becomes a student or a teacher), PERMISSION_DENIED (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+    becomes a student or a teacher), PERMISSION_DENIED (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER,
+    STEP_UP_REQUIRED).
     """
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -241,12 +247,13 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_user_service_pb2.CreateUserResponse, _abc.Awaitable[_user_service_pb2.CreateUserResponse]]:
         """Makes an account with roles. It is PENDING until the person proves one of its contacts. With `send_invite`
         a mail goes out whose token, good for a week, lets them choose a password and proves the address.
-        Roles other than personas need the permission `auth.roles.write`; SUPER_ADMIN is given by a
-        super_admin only, and nobody gives a role that permits more than their own do.
+        Roles other than personas need the permission `auth.roles.write` and a session that was raised by
+        Reauthenticate; SUPER_ADMIN is given by a super_admin only, and nobody gives a role that permits more than
+        their own do.
 
         Errors: ALREADY_EXISTS (ACCOUNT_EXISTS, USERNAME_TAKEN), INVALID_ARGUMENT (ROLE_UNKNOWN,
         ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (USERNAME_REQUIRED: for students and teachers), PERMISSION_DENIED
-        (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+        (SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER, STEP_UP_REQUIRED).
         """
 
     @_abc_1.abstractmethod
@@ -342,11 +349,13 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_user_service_pb2.SetUserRolesResponse, _abc.Awaitable[_user_service_pb2.SetUserRolesResponse]]:
         """Replaces the roles of an account. Its next call is made with the new ones, and its open streams end, to be
         opened under them. Administrators can set any role that permits no more than their own; SUPER_ADMIN is
-        given and taken by a super_admin only, and nobody changes their own roles.
+        given and taken by a super_admin only, and nobody changes their own roles. It needs a session that was
+        raised by Reauthenticate.
 
         Errors: NOT_FOUND (USER_NOT_FOUND), ABORTED (ETAG_MISMATCH), INVALID_ARGUMENT (ROLE_UNKNOWN,
         ROLE_NOT_ASSIGNABLE), FAILED_PRECONDITION (STATUS_FORBIDS, LAST_SUPER_ADMIN, USERNAME_REQUIRED: for who
-        becomes a student or a teacher), PERMISSION_DENIED (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER).
+        becomes a student or a teacher), PERMISSION_DENIED (OWN_ACCOUNT, SUPER_ADMIN_ONLY, ROLE_BEYOND_CALLER,
+        STEP_UP_REQUIRED).
         """
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
