@@ -12,6 +12,7 @@ ANSWER_SECONDS = 0.0003
 """About what the loop takes to answer one call. So long, for each call of a group, the next statement waits:
 the loop is busy with that group anyway, and each change of threads costs as much as several calls."""
 LONGEST_WAIT_SECONDS = 0.003
+"""Nobody waits longer than this for the next statement."""
 
 Asked = tuple[str, str]
 """Channel and user."""

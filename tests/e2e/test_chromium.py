@@ -3,7 +3,6 @@
 import contextlib
 import http.server
 import itertools
-import json
 import os
 import shutil
 import subprocess
@@ -28,7 +27,7 @@ from greenroom.chat.v1 import event_service_pb2_grpc as event_grpc
 from greenroom.chat.v1 import message_service_pb2 as message_pb
 from greenroom.chat.v1 import message_service_pb2_grpc as message_grpc
 from tests.support.cable import Cable
-from tests.support.node import WEB, chromium, installed_typescript, node_environment
+from tests.support.node import WEB, chromium, installed_typescript, node_environment, visit
 from tests.support.site import PASSWORD, Person, Site, wait_until
 
 TOUR_SECONDS = 100
@@ -171,36 +170,12 @@ def tour(site: Site, bob: Bob, console: Path, tmp_path: Path) -> Callable[..., d
     """Sends somebody through the console at an address, and returns how that ended. Pictures of it
     are left in the test's folder."""
 
-    def visit(page: str, steps: str, **plan: str) -> dict[str, Any]:
+    def go(page: str, steps: str, **plan: str) -> dict[str, Any]:
         plan = {"api": site.url, **plan, "page": page, "steps": steps, "bob": bob.me.id}
         plan["folder"] = str(tmp_path)
-        environ = {**node_environment(), "CHROME": chromium()}
-        command = ["node", str(WEB / "test/tour.mjs"), json.dumps(plan)]
-        with subprocess.Popen(
-            command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as browser:
-            guard = threading.Timer(TOUR_SECONDS, browser.kill)
-            guard.start()
-            try:
-                return attend(browser, bob)
-            finally:
-                guard.cancel()
-                browser.kill()
+        return visit("tour.mjs", plan, bob.answer, TOUR_SECONDS)
 
-    return visit
-
-
-def attend(browser: subprocess.Popen[str], bob: Bob) -> dict[str, Any]:
-    """Answers what the browser asks until it is done."""
-    assert browser.stdin is not None
-    assert browser.stdout is not None
-    for line in browser.stdout:
-        said: dict[str, Any] = json.loads(line)
-        if "done" in said:
-            return said
-        browser.stdin.write(json.dumps(bob.answer(said)) + "\n")
-        browser.stdin.flush()
-    return {"done": False, "why": f"the browser ended with status {browser.wait()}"}
+    return go
 
 
 def test_what_the_page_knows_of_conversations() -> None:

@@ -1,10 +1,8 @@
 """Two consoles in a real Chromium, whose streams are in different server processes behind Envoy."""
 
-import json
 import shutil
 import signal
 import subprocess
-import threading
 import urllib.error
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.pair import Pair, two_servers
-from tests.support.node import WEB, chromium, installed_typescript, node_environment
+from tests.support.node import WEB, chromium, installed_typescript, node_environment, visit
 from tests.support.site import PASSWORD, wait_until
 
 VISIT_SECONDS = 200
@@ -59,20 +57,7 @@ class Backstage:
             self.pair.site.child("envoy").kill()
 
 
-def attend(pages: subprocess.Popen[str], backstage: Backstage) -> dict[str, Any]:
-    """Answers what the pages ask until they are done."""
-    assert pages.stdin is not None
-    assert pages.stdout is not None
-    for line in pages.stdout:
-        said: dict[str, Any] = json.loads(line)
-        if "done" in said:
-            return said
-        pages.stdin.write(json.dumps(backstage.answer(said)) + "\n")
-        pages.stdin.flush()
-    return {"done": False, "why": f"the browser ended with status {pages.wait()}"}
-
-
-def visit(pair: Pair, console: Path, folder: Path) -> dict[str, Any]:
+def meet_in_pages(pair: Pair, console: Path, folder: Path) -> dict[str, Any]:
     """Sends two people to the console, and returns how that ended."""
     people = [pair.site.person(name) for name in ("ann", "bob")]
     plan = {
@@ -82,20 +67,7 @@ def visit(pair: Pair, console: Path, folder: Path) -> dict[str, Any]:
         "password": PASSWORD,
         "folder": str(folder),
     }
-    with subprocess.Popen(
-        ["node", str(WEB / "test/pair.mjs"), json.dumps(plan)],
-        env={**node_environment(), "CHROME": chromium()},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as pages:
-        guard = threading.Timer(VISIT_SECONDS, pages.kill)
-        guard.start()
-        try:
-            return attend(pages, Backstage(pair))
-        finally:
-            guard.cancel()
-            pages.kill()
+    return visit("pair.mjs", plan, Backstage(pair).answer, VISIT_SECONDS)
 
 
 @pytest.mark.timeout(300)
@@ -103,7 +75,7 @@ def test_two_pages_in_different_processes_lose_nothing(console: Path, tmp_path: 
     """They see typing, read marks and who is here, and every message once and in order: also those
     that were written while a server was killed, and while Envoy was."""
     with two_servers(tmp_path) as pair:
-        ended = visit(pair, console, tmp_path)
+        ended = meet_in_pages(pair, console, tmp_path)
         assert ended["done"], ended
         # Two talks of one message each way, and at least ten of each around both incidents.
         assert ended["messages"] >= 44

@@ -5,16 +5,14 @@ import os
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.support.cable import Cable
-from tests.support.node import TYPESCRIPT, installed_typescript, node_environment
+from tests.support.node import TYPESCRIPT, installed_typescript, node_environment, program
 from tests.support.site import PASSWORD, Person, Site, running
 
 PROGRAM_SECONDS = 60
@@ -39,25 +37,6 @@ def npm(folder: Path, script: str) -> None:
         timeout=PROGRAM_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@contextmanager
-def program(*command: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
-    """A program of node that the test talks with by lines; it never outlives the test."""
-    with subprocess.Popen(
-        ["node", *command],
-        env={**node_environment(), **environ},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as running:
-        guard = threading.Timer(PROGRAM_SECONDS, running.kill)
-        guard.start()
-        try:
-            yield running
-        finally:
-            guard.cancel()
-            running.kill()
 
 
 def say(site: Site, one: Person, channel_id: str, text: str) -> None:

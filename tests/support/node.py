@@ -1,10 +1,15 @@
 """What tests with node and Chromium need, or the reason why they cannot run."""
 
+import json
 import os
 import shutil
 import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,3 +71,41 @@ def chromium() -> str:
         if name and (found := shutil.which(name)):
             return found
     pytest.skip(reason="Chromium is not installed, and CHROME names none")
+
+
+@contextmanager
+def program(
+    *command: str, seconds: float = 60.0, **environ: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A program of node that the test talks with by lines; it outlives neither the test nor its time."""
+    with subprocess.Popen(
+        ["node", *command],
+        env={**node_environment(), **environ},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        guard = threading.Timer(seconds, running.kill)
+        guard.start()
+        try:
+            yield running
+        finally:
+            guard.cancel()
+            running.kill()
+
+
+def visit(
+    script: str, plan: dict[str, Any], answer: Callable[[dict[str, Any]], Any], seconds: float
+) -> dict[str, Any]:
+    """Has a script of clients/web/test act in Chromium, answers what it asks, returns how it ended."""
+    command = (str(WEB / "test" / script), json.dumps(plan))
+    with program(*command, seconds=seconds, CHROME=chromium()) as browser:
+        assert browser.stdin is not None
+        assert browser.stdout is not None
+        for line in browser.stdout:
+            said: dict[str, Any] = json.loads(line)
+            if "done" in said:
+                return said
+            browser.stdin.write(json.dumps(answer(said)) + "\n")
+            browser.stdin.flush()
+        return {"done": False, "why": f"the browser ended with status {browser.wait()}"}

@@ -3,13 +3,11 @@
 //   node pair.mjs '{"page": address, "html": file, "people": [{"id", "email"}, …], "password": …, "folder": for pictures}'
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { setTimeout } from "node:timers/promises";
+import { ask, check, plan } from "./stage.mjs";
 
 const { chromium } = createRequire(new URL("../../typescript/package.json", import.meta.url))("playwright-core");
 
-const plan = JSON.parse(process.argv[2]);
-const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const complaints = [];
 const WAIT = 20_000;
 /** Until it is known that somebody has gone for good: a process that was killed is given up after 45 seconds. */
@@ -17,18 +15,6 @@ const GONE = 60_000;
 const CUTS = 30;
 const AROUND = 5;
 const ROUNDS = 3;
-
-/** Has the test do something, and waits until it is done. */
-async function ask(what, details = {}) {
-  console.log(JSON.stringify({ ask: what, ...details }));
-  const { value, done } = await answers.next();
-  if (done) throw new Error("the test has gone");
-  return JSON.parse(value);
-}
-
-function check(condition, what) {
-  if (!condition) throw new Error(what);
-}
 
 /** Somebody at a console of their own. */
 class Reader {

@@ -3,27 +3,13 @@
 //   node tour.mjs '{"page": address, "api": address, "bob": user id, "folder": where pictures go, "steps": "all"}'
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { setTimeout } from "node:timers/promises";
+import { ask, check, plan } from "./stage.mjs";
 
 const { chromium } = createRequire(new URL("../../typescript/package.json", import.meta.url))("playwright-core");
 
-const plan = JSON.parse(process.argv[2]);
-const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const complaints = [];
 const WAIT = 15_000;
-
-/** Has the test do something, and waits until it is done. */
-async function ask(what, details = {}) {
-  console.log(JSON.stringify({ ask: what, ...details }));
-  const { value, done } = await answers.next();
-  if (done) throw new Error("the test has gone");
-  return JSON.parse(value);
-}
-
-function check(condition, what) {
-  if (!condition) throw new Error(what);
-}
 
 async function signUpAndLogIn(page, email, password) {
   await page.getByRole("tab", { name: "Sign up" }).click();

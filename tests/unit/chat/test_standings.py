@@ -28,12 +28,18 @@ class Table:
         return {each: ROOM for each in asked if each[1] != "stranger"}
 
 
-async def test_those_who_ask_meanwhile_share_the_next_statement() -> None:
+async def asked() -> tuple[Table, Standings, "asyncio.Task[Standing | None]"]:
+    """A question of Ann's whose statement is on its way."""
     table = Table()
     standings = Standings(table.read)
     first = asyncio.create_task(standings.of("ann", "room"))
     while not table.groups:
         await asyncio.sleep(0)
+    return table, standings, first
+
+
+async def test_those_who_ask_meanwhile_share_the_next_statement() -> None:
+    table, standings, first = await asked()
     more = [asyncio.create_task(standings.of(who, "room")) for who in ("ann", "bob", "stranger")]
     await asyncio.sleep(0)
     table.go_on.set()
@@ -50,8 +56,8 @@ async def test_a_group_has_its_limit() -> None:
     table = Table()
     table.go_on.set()
     standings = Standings(table.read)
-    asked = [standings.of(f"user {number}", "room") for number in range(BATCH_LIMIT + 1)]
-    assert await asyncio.gather(*asked) == [ROOM] * (BATCH_LIMIT + 1)
+    calls = [standings.of(f"user {number}", "room") for number in range(BATCH_LIMIT + 1)]
+    assert await asyncio.gather(*calls) == [ROOM] * (BATCH_LIMIT + 1)
     assert [len(group) for group in table.groups] == [BATCH_LIMIT, 1]
 
 
@@ -69,11 +75,7 @@ async def test_an_error_reaches_everybody_of_its_group_and_nobody_else() -> None
 
 
 async def test_who_gives_up_is_not_asked_for_and_stops_nobody() -> None:
-    table = Table()
-    standings = Standings(table.read)
-    first = asyncio.create_task(standings.of("ann", "room"))
-    while not table.groups:
-        await asyncio.sleep(0)
+    table, standings, first = await asked()
     gone, stays = (asyncio.create_task(standings.of(who, "room")) for who in ("bob", "cem"))
     await asyncio.sleep(0)
     first.cancel()
