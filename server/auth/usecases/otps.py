@@ -23,7 +23,7 @@ from server.auth.rules import (
 )
 from server.auth.usecases.new_accounts import waits_for_its_person
 from server.auth.usecases.otp_counts import count_send, subjects_of, waiting_time
-from server.auth.usecases.registration import SignUp, is_settled, open_registration
+from server.auth.usecases.registration import SignUp, is_settled, open_for_nobody, open_registration
 from server.auth.usecases.users import may_sign_in
 from server.core.errors import CredentialsInvalid, Refused
 from server.core.ids import new_id, new_secret
@@ -107,7 +107,9 @@ def sign_up_by_phone(
         return refusal
     owner = User.get_or_none(User.phone == wanted.phone)
     target = NOBODY
-    if owner is None or not is_settled(owner, "phone"):
+    if owner is not None and is_settled(owner, "phone"):
+        open_for_nobody(unit, wanted, password_hash)
+    else:
         registration = open_registration(unit, wanted, password_hash)
         target = OtpTarget(registration_id=registration.id)
     unit.audit(actions.SIGN_UP, resource=f"users/{owner.id}" if owner else "", result="ACCEPTED")

@@ -2,16 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email.message import EmailMessage
 from typing import Any, TypeVar
 
+import pytest
 from grpc import StatusCode
 
 from greenroom.auth.v1 import auth_service_pb2 as pb
 from greenroom.auth.v1 import user_pb2
 from server.auth.models import AuditEvent, User
 from server.auth.wiring import AuthModule
+from server.core import engine
 from server.core.clock import ManualClock
 from server.core.unit import Unit
 from tests.support.serve import PASSWORD, Greenroom, Person
@@ -27,6 +31,22 @@ def sign_up_request(
 ) -> pb.SignUpRequest:
     """A request that is right in every field."""
     return pb.SignUpRequest(email=email, password=password, persona=persona)
+
+
+@contextmanager
+def rows_inserted() -> Iterator[Counter[str]]:
+    """Counts, by table, the rows that this process inserts meanwhile, also those it takes back."""
+    counts: Counter[str] = Counter()
+    execute = engine._Engine._execute_cursor
+
+    def counted(self: Any, sql: str, params: Any, **options: Any) -> Any:
+        if sql.startswith("INSERT INTO"):
+            counts[sql.split()[2].strip('"')] += 1
+        return execute(self, sql, params, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine._Engine, "_execute_cursor", counted)
+        yield counts
 
 
 def bearer(access_token: str) -> tuple[tuple[str, str], ...]:

@@ -41,6 +41,7 @@ from tests.rpc.auth.scenes import (
     in_unit,
     mail_number,
     module_of,
+    rows_inserted,
     set_user,
     turn,
 )
@@ -96,16 +97,19 @@ async def test_a_taken_number_gets_the_same_answer_and_the_same_work(server: Gre
     free = new_phone()
     turn(server, 60)
     passwords = module_of(server).passwords
-    answers = set()
+    answers, writes = set(), []
     for phone in (PHONE, free):
         before = passwords.hashes
-        reply = await sign_up_by_phone(server, phone, ANOTHER_PASSWORD)
+        with rows_inserted() as inserted:
+            reply = await sign_up_by_phone(server, phone, ANOTHER_PASSWORD)
+        writes.append(inserted["registrations"])
         answers.add(bytes_but_ids(reply, phone))
         assert passwords.hashes == before + 1
         await refused(verify(server, reply.otp_id, "000000"), *INVALID)
         error = await refused(sign_up_by_phone(server, phone), *RECENTLY)
         answers.add(error.details().encode())
     assert len(answers) == 2
+    assert writes == [1, 1]
     await texted_code(server, free)
     assert len(texts_to(server, PHONE)) == 1
     await log_in_by_phone(server, PHONE)

@@ -23,6 +23,7 @@ from tests.rpc.auth.scenes import (
     in_unit,
     mail_number,
     module_of,
+    rows_inserted,
     sign_up_request,
     tokens_in,
     turn,
@@ -72,13 +73,19 @@ async def test_a_taken_address_gets_the_same_answer_and_the_same_work(server: Gr
     await server.sign_up("taken@example.com")
     await server.auth.SignUp(sign_up_request("waits@example.com"))
     passwords = module_of(server).passwords
-    answers = set()
-    for address in ("free_@example.com", "taken@example.com", "waits@example.com"):
-        before = passwords.hashes
-        reply = await server.auth.SignUp(sign_up_request(address, ANOTHER_PASSWORD))
-        answers.add(reply.SerializeToString().replace(address.encode(), b"?"))
-        assert passwords.hashes == before + 1
+    answers, writes = set(), []
+    async with server.jobs_at_rest():
+        for address in ("free_@example.com", "taken@example.com", "waits@example.com"):
+            before = passwords.hashes
+            with rows_inserted() as inserted:
+                reply = await server.auth.SignUp(sign_up_request(address, ANOTHER_PASSWORD))
+            writes.append(inserted)
+            answers.add(reply.SerializeToString().replace(address.encode(), b"?"))
+            assert passwords.hashes == before + 1
     assert len(answers) == 1
+    assert writes[0]["registrations"] == 1 and writes[0] == writes[1] == writes[2]
+    waiting = Registration.select().where(Registration.email == "taken@example.com")
+    assert await in_unit(server, lambda _unit: waiting.count()) == 1, "the one that was proven"
     await mail_number(server, "taken@example.com", 2)
     assert server.mails("taken@example.com")[-1]["Subject"] == "You already have an account"
     await refused(server.log_in("taken@example.com", ANOTHER_PASSWORD), *BAD_CREDENTIALS)
