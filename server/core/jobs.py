@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 import orjson
@@ -77,6 +78,9 @@ class JobRun:
             raise LeaseLost(job_id=self.job_id)
 
 
+_is_cron = cache(croniter.is_valid)
+
+
 class Jobs:
     """The kinds of job there are, when recurring ones run, and how rows come into being."""
 
@@ -101,7 +105,7 @@ class Jobs:
 
     def schedule(self, kind: str, cron: str) -> None:
         """Has a registered kind run at the times of a cron expression (UTC), once among all processes."""
-        if not croniter.is_valid(cron):
+        if not _is_cron(cron):
             raise ValueError(f"not a cron expression: {cron!r}")
         if kind not in self.kinds:
             raise ValueError(f"no job is registered as {kind!r}")

@@ -1,4 +1,4 @@
-"""Reads the contract options from the descriptors, once, at start-up.
+"""Reads the contract options from the descriptors, once for the process.
 
 A method, list, update or secret that does not say what the contract demands stops the server from
 starting: closed by default.
@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
@@ -102,6 +103,7 @@ _SIGNED_IN = {
 _UNSIGNED = {policy_pb2.ACCESS_WEBHOOK, policy_pb2.ACCESS_GUEST}
 
 
+@cache
 def rule_of(
     method: MethodDescriptor, *, default_deadline: float = DEFAULT_DEADLINE_SECONDS
 ) -> MethodRule:
@@ -109,7 +111,7 @@ def rule_of(
 
     ``default_deadline`` (seconds) is that of unary methods whose policy names none.
     """
-    problems = list(problems_of(method))
+    problems = problems_of(method)
     if problems:
         raise ContractError("\n".join(problems))
     options = method.GetOptions()
@@ -170,8 +172,13 @@ def _kind(method: MethodDescriptor) -> MethodKind:
     return MethodKind.SERVER_STREAM if method.server_streaming else MethodKind.UNARY
 
 
-def problems_of(method: MethodDescriptor) -> Iterator[str]:
+@cache
+def problems_of(method: MethodDescriptor) -> tuple[str, ...]:
     """What the method's options and messages lack of the contract, one sentence each."""
+    return tuple(_problems(method))
+
+
+def _problems(method: MethodDescriptor) -> Iterator[str]:
     name = method.full_name
     options = method.GetOptions()
     yield from _policy_problems(name, options)

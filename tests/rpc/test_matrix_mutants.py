@@ -97,7 +97,8 @@ async def test_every_policy_that_is_weakened_is_noticed(
     rules: dict[str, MethodRule] = {}
 
     def remembered(descriptor: Any, **options: Any) -> MethodRule:
-        rule = rules[descriptor.full_name] = rule_of(descriptor, **options)
+        # A copy: those of the process are kept, and serve other tests.
+        rule = rules[descriptor.full_name] = replace(rule_of(descriptor, **options))
         return rule
 
     monkeypatch.setattr(wire_server, "rule_of", remembered)

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 
+import bcrypt
 from grpc import aio
 
 from greenroom.auth.v1 import api_key_service_pb2_grpc as api_key_grpc
@@ -49,17 +51,26 @@ from greenroom.chat.v1 import presence_service_pb2_grpc as presence_grpc
 from greenroom.chat.v1 import reaction_service_pb2_grpc as reaction_grpc
 from greenroom.chat.v1 import read_service_pb2_grpc as read_grpc
 from greenroom.chat.v1 import sync_service_pb2_grpc as sync_grpc
-from server.auth.models import Session
+from server.auth import audit_actions as actions
+from server.auth.issuing import hash_of
+from server.auth.mails import WaitingSignUp, verification_mail
+from server.auth.models import Session, VerificationToken
+from server.auth.passwords import folded
+from server.auth.rules import VERIFICATION_LIFE
 from server.auth.usecases.privileges import change_privilege
+from server.auth.usecases.registration import SIGN_UP, SignUp, open_registration, prove_sign_up
+from server.auth.usecases.verification_tokens import issue_token
 from server.chat.ports import MediaShelf
 from server.core.clock import Clock, ManualClock
 from server.core.config import Settings, load_settings
 from server.core.jobs import JobRunner
+from server.core.mail import Mail, open_mailer
 from server.core.unit import Unit
 from server.main import Running, start
 from tests.support.mails import mails_in, token_for
 
 PASSWORD = "correct horse battery staple"
+PASSWORD_HASH = bcrypt.hashpw(folded(PASSWORD), bcrypt.gensalt(4)).decode()
 _people = itertools.count(1)
 
 UNLIMITED = {
@@ -203,10 +214,33 @@ class Greenroom:
         await self.running.parts.database.run(lower, write=True)
 
     async def person(self, name: str = "person") -> Person:
-        """Somebody new, signed up and logged in."""
+        """Somebody new, logged in: signed up, mailed to and proven by the same code as over the API, with
+        none of its calls and waits."""
         address = f"{name.lower()}-{next(_people)}-{os.getpid()}@example.com"
-        await self.sign_up(address, name=name)
+        settle = partial(_settle, address, name, self.settings.public_url)
+        mail = await self.running.parts.database.run(settle, write=True)
+        await asyncio.to_thread(open_mailer(self.settings).send, mail)
         return await self.log_in(address)
+
+
+def _settle(address: str, name: str, public_url: str, unit: Unit) -> Mail:
+    """An account with a proven address. Returns the mail of its sign-up."""
+    wanted = SignUp(
+        email=address,
+        phone="",
+        display_name=name,
+        username="",
+        persona="creator",
+        language="",
+        info="",
+    )
+    waiting = open_registration(unit, wanted, PASSWORD_HASH)
+    token = issue_token(unit, address, SIGN_UP, VERIFICATION_LIFE, registration=waiting.id)
+    unit.audit(actions.SIGN_UP, result="ACCEPTED")
+    prove_sign_up(unit, VerificationToken.get(VerificationToken.token_hash == hash_of(token)))
+    sign_up = WaitingSignUp(token, waiting.name, waiting.ip, waiting.create_time)
+    mail = verification_mail(address, "", public_url, [sign_up])
+    return Mail(mail.to, mail.subject, mail.text, mail.html, waiting.id)
 
 
 @asynccontextmanager

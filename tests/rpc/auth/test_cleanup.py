@@ -44,7 +44,7 @@ async def test_nothing_in_use_is_deleted(server: Greenroom) -> None:
     counts = await _clean(server)
     assert counts["Session"] == 1 and counts["RefreshToken"] == 2
     assert counts["Registration"] == 2 and counts["VerificationToken"] == 2
-    assert counts["LoginAttempt"] >= 2 and counts["ContactSend"] == 2
+    assert counts["LoginAttempt"] >= 2 and counts["ContactSend"] == 1
     assert (await refresh(server, ada.tokens.tokens.refresh_token)).tokens.refresh_token == token
 
 
