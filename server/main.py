@@ -137,6 +137,7 @@ async def start(
     auth_module.key_watch.on_withdrawn(streams.close_signed_by)
     parts.database.audit_sink = auth_module.audit_sink
     parts.database.job_sink = parts.jobs.enqueue
+    parts.database.participant = parts.events.take_part
     parts.database.publisher = parts.events.publish
     _register_core_jobs(parts.jobs)
 
@@ -239,8 +240,10 @@ async def work(settings: Settings) -> None:
     schema.require_current(settings.database_url)
     parts = await _parts(settings, SystemClock())
     auth_module = auth.build(parts)
+    chat.take_part(parts, auth_module.directory)
     parts.database.audit_sink = auth_module.audit_sink
     parts.database.job_sink = parts.jobs.enqueue
+    parts.database.participant = parts.events.take_part
     parts.database.publisher = parts.events.publish
     _register_core_jobs(parts.jobs)
     registry = CollectorRegistry()

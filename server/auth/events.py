@@ -61,6 +61,14 @@ class UserChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class UserErasing:
+    """An account is deleted for good in this unit. Its rows, and what hangs on them, are about to go: what
+    others have to do before that is theirs to do now."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class RightsChanged:
     """The roles, permissions or status of a user changed: what was decided for them is void.
 

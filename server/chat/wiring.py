@@ -13,6 +13,7 @@ from greenroom.chat.v1 import (
     read_service_pb2,
     sync_service_pb2,
 )
+from server.auth.events import UserErasing
 from server.chat.convert import messages, streams
 from server.chat.convert.presence import presence_event
 from server.chat.deltas import DeltaReader
@@ -46,11 +47,13 @@ from server.chat.statements import Statements, statements_for
 from server.chat.stream import Streams
 from server.chat.typing_sign import TypingSigns
 from server.chat.usecases.history import HistoryDesk
+from server.chat.usecases.members import leave_all
 from server.chat.usecases.people import People
 from server.chat.usecases.presence import PresenceDoors
 from server.core.fields import microseconds
 from server.core.ids import new_id
 from server.core.parts import Parts
+from server.core.unit import Unit
 from server.wire.service import Service
 
 
@@ -80,6 +83,16 @@ class ChatModule:
         await self.hub.close()
 
 
+def take_part(parts: Parts, directory: Directory) -> None:
+    """Conversations do their part in the units of other modules: in every process that runs such units, also
+    in one that serves nothing."""
+
+    def leave(unit: Unit, event: UserErasing) -> None:
+        leave_all(unit, directory, event.user_id)
+
+    parts.events.join(UserErasing, leave)
+
+
 def build(
     parts: Parts,
     *,
@@ -89,6 +102,7 @@ def build(
     wishes: PresenceWishes | None = None,
 ) -> ChatModule:
     """The chat on the parts of one server process."""
+    take_part(parts, directory)
     database, clock = parts.database, parts.clock
     shelf = shelf or EmptyShelf()
     people = People(directory, blocks or NoBlocks())

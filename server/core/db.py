@@ -23,7 +23,7 @@ from server.core.errors import Aborted, DeadlineExceeded, Unavailable
 from server.core.failures import DRIVER_ERRORS, Verdict, verdict_on
 from server.core.fields import JsonField, TimestampField
 from server.core.rows import Model, Row, RowGone, database, locked, locked_or_new, sql
-from server.core.unit import AuditSink, JobSink, Publisher, Unit
+from server.core.unit import AuditSink, JobSink, Participant, Publisher, Unit
 from server.core.workers import Workers
 from server.core.writer_lock import NoLock, PoolBusy, WriterLock
 
@@ -60,6 +60,8 @@ class Database:
         self.clock = clock
         self.publisher: Publisher = _publish_nothing
         """Is given the events of each committed unit, in the thread that ran it."""
+        self.participant: Participant = _take_no_part
+        """Is given each event as it is emitted, inside its unit."""
         self.job_sink: JobSink = _no_jobs
         self.audit_sink: AuditSink = _no_audit
         self.retries = 0
@@ -258,6 +260,10 @@ def _writer_lock_of(path: str, seconds: float) -> WriterLock:
 
 
 _registry = threading.Lock()
+
+
+def _take_no_part(_unit: Unit, _event: object) -> None:
+    pass
 
 
 def _publish_nothing(_events: list[object]) -> None:

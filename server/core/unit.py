@@ -47,6 +47,9 @@ class AuditSink(Protocol):
         ...
 
 
+Participant = Callable[["Unit", object], object]
+"""Is given each event of a unit inside of it, as it is emitted."""
+
 Publisher = Callable[[list[object]], object]
 """Is given the events of a committed unit, in the order they were emitted."""
 
@@ -102,7 +105,9 @@ class Unit:
         return self.context.user_agent
 
     def emit(self, event: object) -> None:
-        """Has ``event`` published once the unit is committed; never when it is rolled back."""
+        """Has ``event`` published once the unit is committed; never when it is rolled back. Whoever takes
+        part in such units does so now."""
+        self._database.participant(self, event)
         self._events.append(event)
 
     def after_commit(self, function: Callable[[], object]) -> None:

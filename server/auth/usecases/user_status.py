@@ -6,7 +6,7 @@ from typing import Any
 
 from server.auth import audit_actions as actions
 from server.auth.errors import LastSuperAdmin, StatusForbids
-from server.auth.events import RightsChanged, UserChanged, UserPurged
+from server.auth.events import RightsChanged, UserChanged, UserErasing, UserPurged
 from server.auth.mails import (
     MailText,
     account_banned_mail,
@@ -242,6 +242,7 @@ def purge(unit: Unit, user_id: str) -> bool:
 
 def erase(unit: Unit, user_id: str) -> None:
     """Deletes the rows of an account, which is locked."""
+    unit.emit(UserErasing(user_id))
     sessions = Session.select(Session.id).where(Session.user == user_id)
     session_ids = tuple(session.id for session in sessions)
     # What hangs on what comes first; the rows of later tables follow their user (ON DELETE CASCADE).

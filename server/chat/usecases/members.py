@@ -11,7 +11,7 @@ from server.chat.errors import (
     OwnMembership,
     TooManyMembers,
 )
-from server.chat.models import ADMIN, GROUP, Member
+from server.chat.models import ADMIN, GROUP, Channel, Member
 from server.chat.ports import Directory
 from server.chat.usecases.memberships import (
     Numbering,
@@ -90,6 +90,22 @@ def leave_channel(unit: Unit, directory: Directory, user_id: str, channel_id: st
     depart(unit, channel_id, reached.numbering, [user_id])
     if reached.membership.role == ADMIN:
         _replace_admin(unit, directory, reached)
+
+
+def leave_all(unit: Unit, directory: Directory, user_id: str) -> None:
+    """Ends every membership of somebody whose account is being erased, so that others hear of it as of any
+    departure, and groups keep an admin. Memberships that fall with their user are told to nobody."""
+    mine = Member.select(Member.channel_id).where(Member.user_id == user_id)
+    # In the order in which senders lock several channels.
+    for channel_id in sorted(member.channel_id for member in mine):
+        numbering = Numbering(unit, channel_id)
+        membership = membership_of(user_id, channel_id)
+        if membership is None:
+            continue  # They left while this waited for the lock.
+        depart(unit, channel_id, numbering, [user_id])
+        if membership.role == ADMIN:
+            reached = Reached(Channel.get_by_id(channel_id), membership, numbering)
+            _replace_admin(unit, directory, reached)
 
 
 def _replace_admin(unit: Unit, directory: Directory, reached: Reached) -> None:
