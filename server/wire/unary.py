@@ -25,11 +25,13 @@ Invoke = Callable[[Message, Call], Awaitable[bytes]]
 
 
 class UnaryBudget:
-    """How many unary calls are being worked on, how many may be, and until when each."""
+    """How many unary calls are being worked on, how many may be, and until when each; on the loop that
+    runs when it is made."""
 
-    __slots__ = ("deadlines", "in_flight", "limit")
+    __slots__ = ("deadlines", "in_flight", "limit", "loop")
 
     def __init__(self, limit: int) -> None:
+        self.loop = asyncio.get_running_loop()
         self.deadlines = Deadlines()
         self.limit = limit
         self.in_flight = 0
@@ -50,7 +52,8 @@ def unary_handler(
     async def handle(raw: bytes, context: Context) -> bytes:
         call, token = exchange.open(rule, context)
         request: Message | None = None
-        task = asyncio.current_task()
+        # Without the loop it would ask for the id of the process, which is a system call.
+        task = asyncio.current_task(budget.loop)
         assert task is not None and call.deadline is not None
         deadlines.watch(task, call.deadline)
         budget.in_flight += 1

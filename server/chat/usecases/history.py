@@ -1,6 +1,7 @@
 """Reading what was said."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from server.chat.errors import ChannelNotFound
 from server.chat.history import HistoryReader
@@ -9,8 +10,7 @@ from server.chat.standings import Standings
 from server.core.pagination import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Pages
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryQuery:
+class HistoryQuery(NamedTuple):
     """Which messages are listed: those after ``after_seq``, oldest first, those around ``around_seq`` (0
     stands for none), oldest first, or those before ``before_seq`` (0 stands for the end), newest first."""
 
@@ -27,8 +27,7 @@ class HistoryQuery:
         return f"chat.messages|{user_id}|{self.channel_id}|{ends}"
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryPage:
+class HistoryPage(NamedTuple):
     """Messages of one page, and where the channel stood when it was read."""
 
     messages: bytes
