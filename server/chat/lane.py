@@ -1,7 +1,8 @@
 """The lane: every send of this process goes through one thread, which commits them in groups.
 
 While one group is being written to disk the next one gathers, so the price of a sync is shared by as
-many sends as arrive during it, and a lone send is written at once.
+many sends as arrive during it, and a lone send is written at once. A loop that is busy lets it gather for a
+little longer: it would only get in the way of the thread, and the thread in its.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from server.chat.errors import LaneFull, LaneStopped
 from server.chat.sending import Outcome, SendCommand, Sent
 from server.core.errors import Aborted, GreenroomError, Unavailable
 from server.core.failures import DRIVER_ERRORS, Verdict, verdict_on
+from server.core.quiet import until_quiet
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ Write = Callable[[Any, Sequence[SendCommand]], list[Outcome]]
 
 
 class Lane:
-    """A queue on the loop's side, one writer thread on the other.
+    """Sends gather on the loop's side, one thread writes them on the other.
 
     ``dedicated`` opens a raw DB-API connection in autocommit mode, ``writer_lock`` is what writers of
     this process hold from BEGIN to COMMIT, ``write`` is :meth:`BatchWriter.write`, ``deliver`` gets
@@ -56,7 +58,11 @@ class Lane:
         self._deliver = deliver
         self._queue_limit = queue_limit
         self._batch_limit = batch_limit
-        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._waiting: list[Waiting] = []
+        self._writing = False
+        """A group is with the thread, or about to be."""
+        self._pause: asyncio.Task[None] | None = None
+        self._groups: queue.SimpleQueue[list[Waiting] | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -70,7 +76,11 @@ class Lane:
         """Takes no more sends, writes those that wait, answers them, closes the connection."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._queue.put(None)
+            if self._pause is not None:
+                self._pause.cancel()
+            while self._waiting:
+                self._hand_over()
+            self._groups.put(None)
             await asyncio.to_thread(thread.join)
             # The answers were handed to the loop before the thread ended; this lets them go out.
             await asyncio.sleep(0)
@@ -84,39 +94,53 @@ class Lane:
         """
         if self._thread is None or self._loop is None:
             raise LaneStopped
-        if self._queue.qsize() >= self._queue_limit:
+        if len(self._waiting) >= self._queue_limit:
             raise LaneFull(retry_after=1.0)
         future: asyncio.Future[Sent] = self._loop.create_future()
-        self._queue.put((command, future))
+        self._waiting.append((command, future))
+        if not self._writing:
+            self._writing = True
+            # With whatever else this turn of the loop has brought.
+            self._loop.call_soon(self._hand_over)
         return future
 
-    # Everything below runs in the writer thread, except _settle.
+    def _hand_over(self) -> None:
+        waiting = [each for each in self._waiting if not each[1].cancelled()]
+        group, self._waiting = waiting[: self._batch_limit], waiting[self._batch_limit :]
+        self._writing = bool(group)
+        if group:
+            self._groups.put(group)
+
+    def _settle(self, group: list[Waiting], outcomes: Sequence[Outcome | BaseException]) -> None:
+        """Delivers what is new, answers everybody, and goes on with what has gathered meanwhile."""
+        try:
+            fresh = [outcome for outcome in outcomes if isinstance(outcome, Sent) and outcome.fresh]
+            if fresh:
+                self._deliver(fresh)
+            for (_, future), outcome in zip(group, outcomes, strict=True):
+                if future.done():
+                    continue
+                if isinstance(outcome, Sent):
+                    future.set_result(outcome)
+                else:
+                    future.set_exception(outcome)
+        finally:
+            self._writing = bool(self._waiting)
+            if self._writing and self._loop is not None:
+                self._pause = self._loop.create_task(self._go_on())
+
+    async def _go_on(self) -> None:
+        await until_quiet()
+        self._hand_over()
+
+    # Everything below runs in the writer thread.
 
     def _serve(self) -> None:
         try:
-            while (group := self._gather()) is not None:
-                if group:
-                    self._answer(group)
+            while (group := self._groups.get()) is not None:
+                self._answer(group)
         finally:
             self._connections.close()
-
-    def _gather(self) -> list[Waiting] | None:
-        """What waits by now, at least one; ``None`` when the lane is stopped and empty."""
-        group: list[Waiting] = []
-        taken = self._queue.get()
-        while taken is not None:
-            if not taken[1].cancelled():
-                group.append(taken)
-            if len(group) >= self._batch_limit:
-                return group
-            try:
-                taken = self._queue.get_nowait()
-            except queue.Empty:
-                return group
-        if group:
-            self._queue.put(None)
-            return group
-        return None
 
     def _answer(self, group: list[Waiting]) -> None:
         outcomes = self._outcomes([command for command, _ in group])
@@ -156,19 +180,6 @@ class Lane:
             except BaseException:
                 self._connections.roll_back()
                 raise
-
-    def _settle(self, group: list[Waiting], outcomes: Sequence[Outcome | BaseException]) -> None:
-        """On the loop's thread: delivers what is new, then answers everybody."""
-        fresh = [outcome for outcome in outcomes if isinstance(outcome, Sent) and outcome.fresh]
-        if fresh:
-            self._deliver(fresh)
-        for (_, future), outcome in zip(group, outcomes, strict=True):
-            if future.done():
-                continue
-            if isinstance(outcome, Sent):
-                future.set_result(outcome)
-            else:
-                future.set_exception(outcome)
 
 
 def _undelivered(outcome: Outcome) -> Outcome:

@@ -1,19 +1,13 @@
 """Where channels stand, asked for by many calls at once and read for all of them by one statement."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from server.chat.rules import Standing
+from server.core.quiet import until_quiet
 
 BATCH_LIMIT = 256
 """Calls that one statement answers. Larger ones gain nothing and make all of them wait."""
-
-QUIET_SECONDS = 0.00003
-QUIET_TURNS = 3
-"""The loop has nothing to do when so many of its turns in a row take no longer than this."""
-LONGEST_WAIT_SECONDS = 0.01
-"""Nobody waits longer than this for the next statement."""
 
 Asked = tuple[str, str]
 """Channel and user."""
@@ -46,7 +40,7 @@ class Standings:
                 group, self._waiting = self._waiting[:BATCH_LIMIT], self._waiting[BATCH_LIMIT:]
                 await self._settle([each for each in group if not each[1].done()])
                 if self._waiting:
-                    await _quiet()
+                    await until_quiet()
         finally:
             self._reading = None
 
@@ -61,14 +55,3 @@ class Standings:
             for asked, future in group:
                 if not future.done():
                     future.set_result(found.get(asked))
-
-
-async def _quiet() -> None:
-    """Returns once the loop has nothing else to do, or after a while. A statement beside a loop that is busy
-    costs both of them: with each change of threads, as much as several calls."""
-    turns, now = 0, time.perf_counter()
-    end = now + LONGEST_WAIT_SECONDS
-    while turns < QUIET_TURNS and now < end:
-        await asyncio.sleep(0)
-        before, now = now, time.perf_counter()
-        turns = turns + 1 if now - before < QUIET_SECONDS else 0
