@@ -30,6 +30,7 @@ from server.core.pagination import Pages
 from server.core.parts import Parts
 from server.core.rates import Rate
 from server.core.sealing import load_keyring
+from server.core.unit import AuditSink
 from server.wire.admission import Admission
 from server.wire.arrival import ArrivalReader
 from server.wire.auth_ports import Authenticator
@@ -135,11 +136,7 @@ async def start(
     modules: list[Module] = [auth_module, chat_module]
     auth_module.authenticator.on_revoked(streams.close_session)
     auth_module.key_watch.on_withdrawn(streams.close_signed_by)
-    parts.database.audit_sink = auth_module.audit_sink
-    parts.database.job_sink = parts.jobs.enqueue
-    parts.database.participant = parts.events.take_part
-    parts.database.publisher = parts.events.publish
-    _register_core_jobs(parts.jobs)
+    _connect(parts, auth_module.audit_sink)
 
     services = [service for module in modules for service in module.services]
     if extra_services is not None:
@@ -235,17 +232,22 @@ def _measure(registry: CollectorRegistry, parts: Parts) -> None:
     hashes.set_function(lambda: parts.hash_pool.waiting)
 
 
+def _connect(parts: Parts, audit_sink: AuditSink) -> None:
+    """Lets units leave rows and tell of events, and says which jobs the core has."""
+    parts.database.audit_sink = audit_sink
+    parts.database.job_sink = parts.jobs.enqueue
+    parts.database.participant = parts.events.take_part
+    parts.database.publisher = parts.events.publish
+    _register_core_jobs(parts.jobs)
+
+
 async def work(settings: Settings) -> None:
     """Runs the jobs alone, for servers with WORKER=separate, until SIGTERM or SIGINT."""
     schema.require_current(settings.database_url)
     parts = await _parts(settings, SystemClock())
     auth_module = auth.build(parts)
     chat.take_part(parts, auth_module.directory)
-    parts.database.audit_sink = auth_module.audit_sink
-    parts.database.job_sink = parts.jobs.enqueue
-    parts.database.participant = parts.events.take_part
-    parts.database.publisher = parts.events.publish
-    _register_core_jobs(parts.jobs)
+    _connect(parts, auth_module.audit_sink)
     registry = CollectorRegistry()
     metrics, _thread = start_http_server(
         settings.metrics_port, settings.metrics_host, registry=registry

@@ -263,7 +263,7 @@ _registry = threading.Lock()
 
 
 def _take_no_part(_unit: Unit, _event: object) -> None:
-    pass
+    """Until somebody joins, units are alone."""
 
 
 def _publish_nothing(_events: list[object]) -> None:
