@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.rpc.chat.groups import Group, group_on
 from tests.rpc.chat.scenes import Room, direct
 from tests.support.serve import Greenroom
 
@@ -34,3 +35,9 @@ async def patient_room(make_room: Callable[..., Any]) -> Room:
     busy the machine is."""
     made: Room = await make_room(database_wait_seconds=60)
     return made
+
+
+@pytest.fixture
+async def group(server: Greenroom) -> Group:
+    """Three people in a group, and one who is not."""
+    return await group_on(server)

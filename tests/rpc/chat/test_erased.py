@@ -8,7 +8,6 @@ from tests.rpc.chat.groups import (
     ADMIN,
     MEMBER,
     Group,
-    group_on,
     make_group,
     members_in,
     watching,
@@ -18,11 +17,6 @@ from tests.rpc.chat.scenes import direct, in_unit
 from tests.support.serve import Greenroom, Person
 
 GONE = 0
-
-
-@pytest.fixture
-async def group(server: Greenroom) -> Group:
-    return await group_on(server)
 
 
 async def _erase(server: Greenroom, person: Person) -> None:

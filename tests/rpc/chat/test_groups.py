@@ -22,7 +22,6 @@ from tests.rpc.chat.groups import (
     MEMBER,
     Group,
     get_channel,
-    group_on,
     make_group,
     mute,
     send,
@@ -39,11 +38,6 @@ NO_GROUP = (StatusCode.FAILED_PRECONDITION, "CHAT_ERROR_REASON_NOT_A_GROUP")
 ARCHIVED = (StatusCode.FAILED_PRECONDITION, "CHAT_ERROR_REASON_CHANNEL_ARCHIVED")
 NO_MEDIA = (StatusCode.INVALID_ARGUMENT, "CHAT_ERROR_REASON_MEDIA_NOT_FOUND")
 WRONG = (StatusCode.INVALID_ARGUMENT, "WIRE_ERROR_REASON_INVALID_FIELD")
-
-
-@pytest.fixture
-async def group(server: Greenroom) -> Group:
-    return await group_on(server)
 
 
 class Pictures:

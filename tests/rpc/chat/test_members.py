@@ -15,7 +15,7 @@ from server.chat.models import Channel, Departure, Member, ReadMark
 from server.chat.usecases import members as usecases
 from server.core.ids import new_id
 from server.core.unit import Unit
-from tests.rpc.chat.groups import ADMIN, MEMBER, Group, group_on, make_group
+from tests.rpc.chat.groups import ADMIN, MEMBER, Group, make_group
 from tests.rpc.chat.scenes import Room, in_unit, outcome_of
 from tests.rpc.chat.test_groups import (
     FORBIDDEN,
@@ -24,17 +24,12 @@ from tests.rpc.chat.test_groups import (
     NO_USER,
     WRONG,
 )
-from tests.support.serve import Greenroom, Person
+from tests.support.serve import Person
 from tests.support.statuses import failure_of, field_names, refused
 
 NO_MEMBER = (StatusCode.NOT_FOUND, "CHAT_ERROR_REASON_MEMBER_NOT_FOUND")
 OWN = (StatusCode.INVALID_ARGUMENT, "CHAT_ERROR_REASON_OWN_MEMBERSHIP")
 FULL = (StatusCode.FAILED_PRECONDITION, "CHAT_ERROR_REASON_TOO_MANY_MEMBERS")
-
-
-@pytest.fixture
-async def group(server: Greenroom) -> Group:
-    return await group_on(server)
 
 
 async def rows_of(group: Group) -> tuple[set[str], set[str]]:

@@ -11,9 +11,9 @@ from grpc import StatusCode, aio
 from greenroom.chat.v1 import channel_pb2
 from server.chat.models import Channel, Departure, Member, Message
 from server.core.unit import Unit
-from tests.rpc.chat.groups import ADMIN, Group, doors_of, group_on, make_group, watching
+from tests.rpc.chat.groups import ADMIN, Group, doors_of, make_group, watching
 from tests.rpc.chat.scenes import in_unit
-from tests.support.serve import Greenroom, Person
+from tests.support.serve import Person
 from tests.support.statuses import reason_of
 
 SURPRISING = {
@@ -23,11 +23,6 @@ SURPRISING = {
     StatusCode.UNAVAILABLE,
     StatusCode.DEADLINE_EXCEEDED,
 }
-
-
-@pytest.fixture
-async def group(server: Greenroom) -> Group:
-    return await group_on(server)
 
 
 async def outcomes_of(*calls: Awaitable[Any]) -> list[str]:

@@ -1,23 +1,14 @@
 """What streams are told of the reader's own memberships, live and after they were away."""
 
-import pytest
-
 from tests.rpc.chat.groups import (
     ADMIN,
     MEMBER,
     Group,
-    group_on,
     make_group,
     members_in,
     token_of,
     watching,
 )
-from tests.support.serve import Greenroom
-
-
-@pytest.fixture
-async def group(server: Greenroom) -> Group:
-    return await group_on(server)
 
 
 async def test_who_is_added_is_told_at_once(group: Group) -> None:

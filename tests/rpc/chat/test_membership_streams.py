@@ -10,25 +10,18 @@ from tests.rpc.chat.groups import (
     ADMIN,
     MEMBER,
     Group,
-    group_on,
     make_group,
     members_in,
     token_of,
     watching,
 )
 from tests.rpc.chat.scenes import chat_of
-from tests.support.serve import Greenroom
 
 
 @pytest.fixture(autouse=True)
 def unhealed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What streams see here they see at once: nobody looks into the database again after a while."""
     monkeypatch.setattr(relay, "CHECK_SECONDS", 3600.0)
-
-
-@pytest.fixture
-async def group(server: Greenroom) -> Group:
-    return await group_on(server)
 
 
 async def test_who_is_added_has_the_channel_at_once(group: Group) -> None:
