@@ -76,6 +76,6 @@ def create_admin(settings: Settings, email: str, password: str | None) -> FirstA
 async def _hash_of(settings: Settings, password: str, email: str) -> str:
     pool = HashPool(1, 1)
     try:
-        return await Passwords(pool, settings.bcrypt_cost, 1).accept(password, (email,))
+        return await Passwords(pool, settings.bcrypt_cost).accept(password, (email,))
     finally:
         pool.close()

@@ -6,6 +6,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import bcrypt
@@ -13,7 +14,7 @@ from zxcvbn import zxcvbn
 
 from server.auth import legacy_hashes
 from server.auth.errors import PasswordTooWeak
-from server.core.hashing import HashingBusy, HashPool
+from server.core.hashing import HashPool, Place
 
 ALGORITHM = "bcrypt-sha256"
 """bcrypt of the base64 of the SHA-256 of the NFC form in UTF-8: 44 characters without a NUL, so
@@ -84,36 +85,36 @@ class Passwords:
     number: a check counts as one, whatever is checked, and costs as much.
     """
 
-    def __init__(self, pool: HashPool, cost: int, queue_limit: int) -> None:
+    def __init__(self, pool: HashPool, cost: int) -> None:
         self._pool = pool
         self._cost = cost
-        self._queue_limit = queue_limit
         self._decoy = bcrypt.hashpw(folded("nobody's password"), bcrypt.gensalt(cost))
         self.hashes = 0
 
-    def check_room(self) -> None:
-        """Raises ``HashingBusy`` when a password would be refused now, so that a try that nobody
-        will look at is not counted."""
-        if 0 < self._queue_limit <= self._pool.waiting:
-            raise HashingBusy(retry_after=2.0)
+    def place(self) -> AbstractContextManager[Place]:
+        """A place in the hash pool, to be taken before a try is counted, so that none is counted
+        that nobody will look at; ``HashingBusy`` when too many are waiting."""
+        return self._pool.place()
 
     async def accept(self, password: str, known: Sequence[str]) -> str:
         """The hash of a new password; ``PasswordTooWeak`` when it is easy to guess and
         ``HashingBusy`` when too many are waiting."""
         return await self._pool.run(self._accept, password, tuple(known))
 
-    async def check(self, password: str, stored: str | None, algorithm: str) -> Verdict:
+    async def check(
+        self, place: Place, password: str, stored: str | None, algorithm: str
+    ) -> Verdict:
         """Whether the password belongs to the stored hash. ``None`` stands for an unknown account:
-        it costs the same and never matches. ``HashingBusy`` when too many are waiting."""
-        return await self._pool.run(self._check, password, stored, algorithm)
+        it costs the same and never matches."""
+        return await place.run(self._check, password, stored, algorithm)
 
-    async def rate(self, password: str, known: Sequence[str]) -> None:
+    async def rate(self, place: Place, password: str, known: Sequence[str]) -> None:
         """``PasswordTooWeak`` when a new password is easy to guess; hashes nothing."""
-        await self._pool.run(check_strength, password, tuple(known))
+        await place.run(check_strength, password, tuple(known))
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, place: Place, password: str) -> str:
         """The hash of a password that was rated."""
-        return await self._pool.run(self._hash, password)
+        return await place.run(self._hash, password)
 
     def _accept(self, password: str, known: tuple[str, ...]) -> str:
         check_strength(password, known)

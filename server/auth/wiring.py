@@ -139,7 +139,7 @@ def build(parts: Parts) -> AuthModule:
     lifetimes = lifetimes_of(settings)
     issuer = TokenIssuer(access, parts.keyring, lifetimes)
     outbox = Outbox(parts.keyring, parts.mailer)
-    passwords = Passwords(parts.hash_pool, settings.bcrypt_cost, settings.hash_queue)
+    passwords = Passwords(parts.hash_pool, settings.bcrypt_cost)
     authenticator = SessionAuthenticator(access, parts.database, parts.clock, parts.bus)
     key_watch = _watch_keys(settings, keys, authenticator)
     me = MeCache(parts.clock, parts.bus)

@@ -89,17 +89,17 @@ class AuthServicer:
 
     async def LogIn(self, request: pb.LogInRequest, call: Call) -> pb.LogInResponse | Refused:
         """Counts the try, checks the password outside of any transaction, opens the session."""
-        self._passwords.check_room()
         who = identifier_from_pb(request)
         device = device_of(call, request.device_name)
-        begun = await call.run(
-            lambda unit: log_in.begin_log_in(unit, who, device, keyring=self._sign_in.keyring)
-        )
-        if isinstance(begun, Refused):
-            return begun
-        verdict = await self._passwords.check(
-            request.password, begun.password_hash, begun.algorithm
-        )
+        with self._passwords.place() as place:
+            begun = await call.run(
+                lambda unit: log_in.begin_log_in(unit, who, device, keyring=self._sign_in.keyring)
+            )
+            if isinstance(begun, Refused):
+                return begun
+            verdict = await self._passwords.check(
+                place, request.password, begun.password_hash, begun.algorithm
+            )
         ended = await call.run(
             lambda unit: log_in.complete_log_in(unit, begun, verdict, device, desk=self._sign_in)
         )
@@ -138,15 +138,17 @@ class AuthServicer:
         return pb.ReauthenticateResponse(privileged_until_time=time_to_pb(until))
 
     async def _raise_by_password(self, password: str, call: Call) -> datetime | Refused:
-        self._passwords.check_room()
         device = device_of(call)
         keyring = self._sign_in.keyring
-        begun = await call.run(
-            lambda unit: reauthentication.begin_by_password(unit, device, keyring=keyring)
-        )
-        if isinstance(begun, Refused):
-            return begun
-        verdict = await self._passwords.check(password, begun.password_hash, begun.algorithm)
+        with self._passwords.place() as place:
+            begun = await call.run(
+                lambda unit: reauthentication.begin_by_password(unit, device, keyring=keyring)
+            )
+            if isinstance(begun, Refused):
+                return begun
+            verdict = await self._passwords.check(
+                place, password, begun.password_hash, begun.algorithm
+            )
         return await call.run(
             lambda unit: reauthentication.complete_by_password(
                 unit, begun, verdict, desk=self._sign_in

@@ -42,19 +42,21 @@ class PasswordServicer:
         self, request: pb.ChangePasswordRequest, call: Call
     ) -> pb.ChangePasswordResponse | Refused:
         """Rates the new password, then counts the try and checks the old one."""
-        self._passwords.check_room()
-        known = await call.run(password_changes.known_of_caller, write=False)
-        await self._passwords.rate(request.new_password, known)
         device, keyring = device_of(call), self._desk.keyring
-        begun = await call.run(
-            lambda unit: password_changes.begin_change(unit, device, keyring=keyring)
-        )
-        if isinstance(begun, Refused):
-            return begun
-        old = await self._passwords.check(
-            request.old_password, begun.password_hash, begun.algorithm
-        )
-        hashed = await self._passwords.hash(request.new_password) if old.matches else ""
+        with self._passwords.place() as place:
+            known = await call.run(password_changes.known_of_caller, write=False)
+            await self._passwords.rate(place, request.new_password, known)
+            begun = await call.run(
+                lambda unit: password_changes.begin_change(unit, device, keyring=keyring)
+            )
+            if isinstance(begun, Refused):
+                return begun
+            old = await self._passwords.check(
+                place, request.old_password, begun.password_hash, begun.algorithm
+            )
+            hashed = ""
+            if old.matches:
+                hashed = await self._passwords.hash(place, request.new_password)
         refused = await call.run(
             lambda unit: password_changes.complete_change(unit, begun, old, hashed, desk=self._desk)
         )

@@ -1,10 +1,13 @@
 """Where more passwords wait than may, those who come with another are told at once, and nothing that
 they brought is used up."""
 
+import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from grpc import StatusCode
+from grpc.aio import AioRpcError
 
 from server.auth.models import LoginAttempt, Registration
 from server.core.unit import Unit
@@ -21,11 +24,15 @@ BUSY = (StatusCode.RESOURCE_EXHAUSTED, "AUTH_ERROR_REASON_HASHING_BUSY")
 def _full(server: Greenroom) -> Iterator[None]:
     """As many passwords wait as may."""
     pool = server.running.parts.hash_pool
-    pool._in_flight += 10_000
+    pool.taken += 10_000
     try:
         yield
     finally:
-        pool._in_flight -= 10_000
+        pool.taken -= 10_000
+
+
+def _failures(_unit: Unit) -> int:
+    return sum(row.failures for row in LoginAttempt.select())
 
 
 async def _told_so(server: Greenroom, call: Callable[[], Awaitable[object]]) -> None:
@@ -56,9 +63,33 @@ async def test_no_try_at_the_old_password_is_counted(server: Greenroom) -> None:
     ada = await server.person("Ada")
     await _told_so(server, lambda: change(server, ada))
 
-    def failures(_unit: Unit) -> int:
-        return sum(row.failures for row in LoginAttempt.select())
-
-    assert await in_unit(server, failures) == 0
+    assert await in_unit(server, _failures) == 0
     await change(server, ada)
     await server.log_in(ada.email, ANOTHER_PASSWORD)
+
+
+async def test_of_many_at_once_only_those_with_a_place_are_counted(
+    serve: Callable[..., Awaitable[Greenroom]],
+) -> None:
+    """A try that is counted and never looked at would lock people out who have done nothing wrong."""
+    server = await serve(hash_workers=1, hash_queue=1)
+    ada = await server.person("Ada")
+    pool = server.running.parts.hash_pool
+    release = threading.Event()
+    held = asyncio.create_task(pool.run(release.wait, 30))
+    tries = [asyncio.create_task(server.log_in(ada.email, ANOTHER_PASSWORD)) for _ in range(6)]
+    try:
+        for first in asyncio.as_completed(tries):
+            await refused(first, *BUSY)
+            if sum(task.done() for task in tries) == 5:
+                break
+        async with asyncio.timeout(10):
+            while not await in_unit(server, _failures):
+                await asyncio.sleep(0.01)
+        assert await in_unit(server, _failures) == 2, "one of the account, one of its address"
+    finally:
+        release.set()
+        await held
+    ends = await asyncio.gather(*tries, return_exceptions=True)
+    codes = sorted(str(end.code()) for end in ends if isinstance(end, AioRpcError))
+    assert codes == ["StatusCode.RESOURCE_EXHAUSTED"] * 5 + ["StatusCode.UNAUTHENTICATED"]

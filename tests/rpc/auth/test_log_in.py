@@ -99,7 +99,7 @@ async def test_a_suspension_ends_by_itself(server: Greenroom) -> None:
 async def test_two_hundred_parallel_tries_check_five_passwords(
     serve: Callable[..., Any], known: bool
 ) -> None:
-    server: Greenroom = await serve(database_wait_seconds=30)
+    server: Greenroom = await serve(database_wait_seconds=30, hash_queue=1000)
     address = (await server.person("Ada")).email if known else "nobody@example.com"
     passwords = module_of(server).passwords
     before = passwords.hashes
@@ -237,7 +237,7 @@ async def test_a_password_changed_while_it_is_checked_opens_nothing(
 async def test_over_the_queue_nothing_is_hashed_and_nothing_counted(server: Greenroom) -> None:
     ada = await server.person("Ada")
     pool = server.running.parts.hash_pool
-    pool._in_flight += 10_000
+    pool.taken += 10_000
     try:
         error = await refused(
             server.log_in(ada.email),
@@ -247,7 +247,7 @@ async def test_over_the_queue_nothing_is_hashed_and_nothing_counted(server: Gree
         assert retry_after_of(error)
         assert await in_unit(server, lambda _unit: _failures()) == 0
     finally:
-        pool._in_flight -= 10_000
+        pool.taken -= 10_000
     await server.log_in(ada.email)
 
 

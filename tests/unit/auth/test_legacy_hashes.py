@@ -41,7 +41,7 @@ STORED = {
 
 @pytest.fixture(scope="module")
 def passwords() -> Passwords:
-    return Passwords(HashPool(1, 10), COST, 10)
+    return Passwords(HashPool(1, 10), COST)
 
 
 @pytest.mark.parametrize("algorithm", STORED)
@@ -128,7 +128,7 @@ def _work(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_wrong_password_costs_the_same_rounds_whatever_is_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    passwords = Passwords(HashPool(1, 10), 7, 10)
+    passwords = Passwords(HashPool(1, 10), 7)
     rounds = _work(monkeypatch)
     ours = bcrypt.hashpw(folded(PASSWORD), bcrypt.gensalt(5)).decode()
     cases = [(None, ALGORITHM), (ours, ALGORITHM), ("", "unknown")]
@@ -180,7 +180,7 @@ def _never_cross(first: str, second: str) -> None:
     assert sum(both) <= 1
 
 
-_SHARED = Passwords(HashPool(1, 10), COST, 10)
+_SHARED = Passwords(HashPool(1, 10), COST)
 
 
 @pytest.mark.parametrize("length", [64, 65, 72, 73, 128, 1024])

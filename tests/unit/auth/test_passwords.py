@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.auth.errors import PasswordTooWeak
-from server.auth.passwords import ALGORITHM, Passwords, check_strength, folded
-from server.core.hashing import HashingBusy, HashPool
+from server.auth.passwords import ALGORITHM, Passwords, Verdict, check_strength, folded
+from server.core.hashing import HashPool
 
 PASSWORD = "a green room behind the stage"
 
@@ -20,31 +20,38 @@ PASSWORD = "a green room behind the stage"
 @pytest.fixture
 async def passwords() -> AsyncIterator[Passwords]:
     pool = HashPool(2, 8)
-    yield Passwords(pool, 4, 8)
+    yield Passwords(pool, 4)
     pool.close()
+
+
+async def check(
+    passwords: Passwords, password: str, stored: str | None, algorithm: str = ALGORITHM
+) -> Verdict:
+    with passwords.place() as place:
+        return await passwords.check(place, password, stored, algorithm)
 
 
 async def test_a_password_opens_its_hash_and_no_other(passwords: Passwords) -> None:
     stored = await passwords.accept(PASSWORD, ())
-    assert (await passwords.check(PASSWORD, stored, ALGORITHM)).matches
-    assert not (await passwords.check(PASSWORD + "s", stored, ALGORITHM)).matches
-    assert not (await passwords.check(PASSWORD, stored, "plain")).matches
+    assert (await check(passwords, PASSWORD, stored)).matches
+    assert not (await check(passwords, PASSWORD + "s", stored)).matches
+    assert not (await check(passwords, PASSWORD, stored, "plain")).matches
 
 
 async def test_unknown_accounts_cost_one_hash_and_never_match(passwords: Passwords) -> None:
     before = passwords.hashes
-    verdict = await passwords.check("nobody's password", None, ALGORITHM)
+    verdict = await check(passwords, "nobody's password", None)
     assert not verdict.matches
     assert passwords.hashes == before + 1
 
 
 async def test_a_hash_of_another_cost_is_made_anew(passwords: Passwords) -> None:
     stored = bcrypt.hashpw(folded(PASSWORD), bcrypt.gensalt(5)).decode()
-    verdict = await passwords.check(PASSWORD, stored, ALGORITHM)
+    verdict = await check(passwords, PASSWORD, stored)
     assert verdict.matches
     assert verdict.fresh is not None and verdict.fresh.startswith("$2b$04$")
-    assert (await passwords.check(PASSWORD, verdict.fresh, ALGORITHM)).fresh is None
-    assert (await passwords.check("wrong", stored, ALGORITHM)).fresh is None
+    assert (await check(passwords, PASSWORD, verdict.fresh)).fresh is None
+    assert (await check(passwords, "wrong", stored)).fresh is None
 
 
 @given(st.text(min_size=1, max_size=300), st.text(min_size=1, max_size=300))
@@ -121,18 +128,6 @@ def test_no_password_takes_long_to_rate(password: str) -> None:
     with suppress(PasswordTooWeak):
         check_strength(password, ())
     assert time.process_time() - started < 1.0
-
-
-async def test_over_the_bound_of_the_queue_nothing_is_tried() -> None:
-    pool = HashPool(1, 1)
-    passwords = Passwords(pool, 4, 1)
-    passwords.check_room()
-    pool._in_flight = 2
-    with pytest.raises(HashingBusy):
-        passwords.check_room()
-    with pytest.raises(HashingBusy):
-        await passwords.check("x", None, ALGORITHM)
-    pool.close()
 
 
 @pytest.mark.parametrize("known", ["ada-106-18655@example.com", "a1@8(b[<3-69!|0$57+%2@x.example"])
