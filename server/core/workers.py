@@ -54,6 +54,8 @@ class Workers:
     """Threads that take tasks in order.
 
     A thread is the permit: it is free again when its task has ended, whatever became of the caller.
+    One is started when a task comes and all there are have one: no server holds more connections
+    than it has ever needed at once.
     """
 
     def __init__(
@@ -67,12 +69,8 @@ class Workers:
         self._mutex = threading.Lock()
         self._queue: SimpleQueue[Task | None] = SimpleQueue()
         self._closed = False
-        self._threads = [
-            threading.Thread(target=self._serve, name=f"{name}-{index}", daemon=True)
-            for index in range(size)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._name = name
+        self._threads: list[threading.Thread] = []
 
     async def run(self, work: Callable[[], Any], deadline: float | None) -> Any:
         """Has ``work`` run by a thread. Raises :class:`PoolBusy` when none was free in time.
@@ -86,6 +84,8 @@ class Workers:
                 raise Unavailable()
             self.in_flight += 1
             crowded = self.in_flight > self.size
+            if len(self._threads) < min(self.in_flight, self.size):
+                self._start_another()
         if crowded:
             seconds, error = self._wait_seconds, PoolBusy
             if deadline is not None and (left := deadline - time.monotonic()) < seconds:
@@ -109,6 +109,12 @@ class Workers:
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
+
+    def _start_another(self) -> None:
+        name = f"{self._name}-{len(self._threads)}"
+        thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     def _serve(self) -> None:
         get = self._queue.get
