@@ -1,5 +1,6 @@
 """Fixtures of all tests: databases, and the real server on them."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,6 +11,26 @@ import pytest
 from tests.support.databases import database_kind, database_url, empty_database_url
 
 __all__ = ["database_kind", "database_url", "empty_database_url"]
+
+_WAITING = ("crash", "e2e")
+"""Folders whose tests wait for other processes most of the time."""
+
+_LONG = 10
+"""How much longer a test of the folder rpc takes than one of unit or contract."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spreads the files that wait among those that compute, so that the cores have work all the time."""
+    here = Path(__file__).parent
+    folders = {item.path: item.path.relative_to(here).parts[0] for item in items}
+    tests = Counter(item.path for item in items)
+    totals: Counter[bool] = Counter()
+    begins = {}
+    for file, folder in folders.items():
+        waits = folder in _WAITING
+        begins[file] = totals[waits]
+        totals[waits] += 1 if waits else tests[file] * (_LONG if folder == "rpc" else 1)
+    items.sort(key=lambda item: begins[item.path] / totals[folders[item.path] in _WAITING])
 
 
 @pytest.fixture

@@ -1,15 +1,17 @@
 """Used PostgreSQL databases, emptied instead of dropped: making one costs far more than a test."""
 
 import threading
+import time
 from typing import Any
 
 import psycopg2
 
 _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
-_END_OTHERS = (
-    "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity "
-    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+_OTHERS = (
+    "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+    "AND backend_type = 'client backend'"
 )
+_LEAVING_SECONDS = 0.25
 _HISTORY = "schema_migration"
 
 
@@ -59,8 +61,7 @@ class Recycler:
         return restored
 
     def _restore(self, cursor: Any) -> bool:
-        cursor.execute(_END_OTHERS)
-        if self._seeds is None or not all(ended for (ended,) in cursor.fetchall()):
+        if self._seeds is None or not _all_gone(cursor):
             return False
         cursor.execute(_TABLES)
         if [table for (table,) in cursor.fetchall()] != list(self._seeds):
@@ -69,14 +70,30 @@ class Recycler:
         if cursor.fetchall() != self._seeds[_HISTORY]:
             return False
         # Without triggers, so that the order of the tables does not matter.
-        cursor.execute(
-            "SET LOCAL session_replication_role = replica; SET LOCAL lock_timeout = '2s'"
-        )
+        steps = [
+            b"SET LOCAL session_replication_role = replica",
+            b"SET LOCAL lock_timeout = '2s'",
+        ]
         for table, rows in self._seeds.items():
             if table == _HISTORY:
                 continue
-            cursor.execute(f'DELETE FROM "{table}"')
+            steps.append(f'DELETE FROM "{table}"'.encode())
             for row in rows:
                 marks = ", ".join(["%s"] * len(row))
-                cursor.execute(f'INSERT INTO "{table}" VALUES ({marks})', row)
+                steps.append(cursor.mogrify(f'INSERT INTO "{table}" VALUES ({marks})', row))
+        cursor.execute(b"; ".join(steps))
         return True
+
+
+def _all_gone(cursor: Any) -> bool:
+    """Whether nobody else is connected any more. Connections that were closed end by themselves in a
+    moment; to end one takes PostgreSQL a tenth of a second."""
+    until = time.monotonic() + _LEAVING_SECONDS
+    while time.monotonic() < until:
+        # What a transaction sees of other sessions stays as it was when it first looked.
+        cursor.execute(f"SELECT pg_stat_clear_snapshot(); SELECT count(*) {_OTHERS}")
+        if cursor.fetchone()[0] == 0:
+            return True
+        time.sleep(0.002)
+    cursor.execute(f"SELECT pg_terminate_backend(pid, 2000) {_OTHERS}")
+    return all(ended for (ended,) in cursor.fetchall())
