@@ -51,15 +51,24 @@ class _Honest:
 
     async def call(self) -> None:
         try:
-            end = self.pair.access_expire_time.seconds
-            if end - self.server.clock.now().timestamp() < 60:
-                self.pair = (await refresh(self.server, self.pair.refresh_token)).tokens
+            if self._left() < 60:
+                await self._renew()
             await get_me(self.server, bearer(self.pair.access_token))
             self.calls += 1
         except aio.AioRpcError as error:
             # When the clock was moved past its end while the call was on its way, the token ended.
-            if self.pair.access_expire_time.seconds > self.server.clock.now().timestamp():
+            if self._left() > 0:
                 self.failures.append(f"{error.code()}: {error.details()}")
+
+    def _left(self) -> float:
+        return self.pair.access_expire_time.seconds - self.server.clock.now().timestamp()
+
+    async def _renew(self) -> None:
+        try:
+            self.pair = (await refresh(self.server, self.pair.refresh_token)).tokens
+        except aio.AioRpcError as error:
+            self.failures.append(f"refresh: {error.code()}: {error.details()}")
+            raise
 
     async def work(self, until: asyncio.Event) -> None:
         while not until.is_set():
@@ -95,7 +104,9 @@ def _forget_all(server: Greenroom) -> None:
 
 @pytest.mark.timeout(1800)
 async def test_rotations_under_load_turn_nobody_away(serve: Callable[..., Any]) -> None:
-    server: Greenroom = await serve(access_token_seconds=900)
+    # A day passes with every rotation, and the sessions have to outlast them.
+    days = 90 + 2 * ROTATIONS
+    server: Greenroom = await serve(access_token_seconds=900, session_absolute_days=days)
     signed_by: set[str] = set()
     async with _load(server, 4) as clients:
         for _ in range(ROTATIONS):
