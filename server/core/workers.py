@@ -1,6 +1,7 @@
 """The threads that work on the database, and the queue in front of them."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -82,10 +83,10 @@ class Workers:
         with self._mutex:
             if self._closed:
                 raise Unavailable()
+            if len(self._threads) <= self.in_flight and len(self._threads) < self.size:
+                self._start_another()
             self.in_flight += 1
             crowded = self.in_flight > self.size
-            if len(self._threads) < min(self.in_flight, self.size):
-                self._start_another()
         if crowded:
             seconds, error = self._wait_seconds, PoolBusy
             if deadline is not None and (left := deadline - time.monotonic()) < seconds:
@@ -119,28 +120,25 @@ class Workers:
     def _serve(self) -> None:
         get = self._queue.get
         while (task := get()) is not None:
-            if task.take():
-                self._perform(task)
+            outcome = self._outcome(task) if task.take() else None
+            # Before anybody hears of it: who calls again at once finds this thread free.
             with self._mutex:
                 self.in_flight -= 1
-            del task
+            if outcome is not None:
+                # Where the loop is closed nobody waits any more.
+                with contextlib.suppress(RuntimeError):
+                    task.loop.call_soon_threadsafe(task.answer, *outcome)
+            del task, outcome
         self._on_exit()
 
     @staticmethod
-    def _perform(task: Task) -> None:
-        result: Any = None
-        error: BaseException | None = None
+    def _outcome(task: Task) -> tuple[Any, BaseException | None]:
+        assert task.work is not None
         try:
-            assert task.work is not None
-            result = task.work()
+            return task.work(), None
         except StopIteration as raised:  # A future refuses this one.
             error = RuntimeError("the work raised StopIteration")
             error.__cause__ = raised
+            return None, error
         except BaseException as raised:
-            error = raised
-        try:
-            task.loop.call_soon_threadsafe(task.answer, result, error)
-        except RuntimeError:
-            pass  # The loop is closed: nobody waits any more.
-        finally:
-            error = None
+            return None, raised
