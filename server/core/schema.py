@@ -66,7 +66,7 @@ def migrate(
     Runners that start together take turns, and each finds what the one before has left. One that is
     killed leaves whole migrations only, and the next one goes on from there.
     """
-    with _connected(database_url) as database, _locked(database_url, database, lock_seconds):
+    with _alone(database_url, lock_seconds) as database:
         applied: list[str] = _runner(database, directory).up()
         if applied and isinstance(database, peewee.SqliteDatabase):
             # SQLite migrates with foreign keys off.
@@ -82,7 +82,7 @@ def revert(
     database_url: str, directory: Path | None = None, *, lock_seconds: float = LOCK_SECONDS
 ) -> list[str]:
     """Takes back the migration that was applied last; returns its name in a list."""
-    with _connected(database_url) as database, _locked(database_url, database, lock_seconds):
+    with _alone(database_url, lock_seconds) as database:
         reverted: list[str] = _runner(database, directory).down()
         return reverted
 
@@ -159,15 +159,22 @@ def _connected(url: str) -> Iterator[peewee.Database]:
 
 
 @contextmanager
-def _locked(url: str, database: peewee.Database, seconds: float) -> Iterator[None]:
-    lock = _file_lock if url.startswith("sqlite:") else _advisory_lock
-    with lock(url, database, seconds):
-        yield
+def _alone(url: str, seconds: float) -> Iterator[peewee.Database]:
+    """A connection beside which nobody else migrates."""
+    if url.startswith("sqlite:"):
+        # First the lock: of those who open a new file at once, one makes it a file with a write-ahead
+        # log, and SQLite tells the others that it is locked.
+        with _file_lock(url, seconds), _connected(url) as database:
+            yield database
+    else:
+        with _connected(url) as database, _advisory_lock(url, database, seconds):
+            yield database
 
 
 @contextmanager
-def _file_lock(url: str, _database: peewee.Database, seconds: float) -> Iterator[None]:
+def _file_lock(url: str, seconds: float) -> Iterator[None]:
     path = sqlite_path(url)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(path.with_name(path.name + ".migrate"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
 

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from server.core.db import Database, sql
 ROOT = Path(__file__).resolve().parents[3]
 RUNNER = """
 import sys
+from contextlib import closing
 from pathlib import Path
 from server.core import schema
 print(*schema.migrate(sys.argv[1], Path(sys.argv[2])), sep="\\n")
@@ -69,6 +72,17 @@ def test_three_runners_at_once_run_each_migration_once(
         "2", "3", "4", "5",
     ]  # fmt: skip
     schema.require_current(empty_database_url, folder)
+
+
+def test_a_runner_does_not_open_the_file_that_another_one_makes(tmp_path: Path) -> None:
+    path = tmp_path / "greenroom.db"
+    url = f"sqlite:///{path}"
+    with schema._file_lock(url, 1), closing(sqlite3.connect(path)) as maker:
+        maker.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(schema.SchemaError, match="Another migration has been running"):
+            schema.migrate(url, lock_seconds=0.1)
+    schema.migrate(url)
+    schema.require_current(url)
 
 
 def test_a_runner_that_is_killed_in_the_middle_is_taken_up_by_the_next(
