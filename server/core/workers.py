@@ -1,7 +1,6 @@
 """The threads that work on the database, and the queue in front of them."""
 
 import asyncio
-import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -120,25 +119,28 @@ class Workers:
     def _serve(self) -> None:
         get = self._queue.get
         while (task := get()) is not None:
-            outcome = self._outcome(task) if task.take() else None
-            # Before anybody hears of it: who calls again at once finds this thread free.
+            if task.take():
+                self._perform(task)
             with self._mutex:
                 self.in_flight -= 1
-            if outcome is not None:
-                # Where the loop is closed nobody waits any more.
-                with contextlib.suppress(RuntimeError):
-                    task.loop.call_soon_threadsafe(task.answer, *outcome)
-            del task, outcome
+            del task
         self._on_exit()
 
     @staticmethod
-    def _outcome(task: Task) -> tuple[Any, BaseException | None]:
-        assert task.work is not None
+    def _perform(task: Task) -> None:
+        result: Any = None
+        error: BaseException | None = None
         try:
-            return task.work(), None
+            assert task.work is not None
+            result = task.work()
         except StopIteration as raised:  # A future refuses this one.
             error = RuntimeError("the work raised StopIteration")
             error.__cause__ = raised
-            return None, error
         except BaseException as raised:
-            return None, raised
+            error = raised
+        try:
+            task.loop.call_soon_threadsafe(task.answer, result, error)
+        except RuntimeError:
+            pass  # The loop is closed: nobody waits any more.
+        finally:
+            error = None

