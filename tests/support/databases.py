@@ -25,9 +25,6 @@ from tests.support.recycling import Recycler
 
 KINDS = ("sqlite", "postgresql")
 
-_MEMORY = Path("/dev/shm")
-_ENOUGH_BYTES = 1 << 30
-
 
 class _Templates:
     """One server, one folder and one migrated template of each kind, for the whole test session."""
@@ -48,7 +45,7 @@ class _Templates:
         """Where the SQLite files of this session lie."""
         with self._lock:
             if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="greenroom-tests-", dir=_in_memory()))
+                self._folder = Path(tempfile.mkdtemp(prefix="greenroom-tests-"))
                 self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
             return self._folder
 
@@ -103,12 +100,6 @@ class _Templates:
 
 
 _templates = _Templates()
-
-
-def _in_memory() -> str | None:
-    """Where files need no disk, if there is room: what SQLite writes is synced at every commit."""
-    roomy = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK)
-    return str(_MEMORY) if roomy and shutil.disk_usage(_MEMORY).free >= _ENOUGH_BYTES else None
 
 
 def fresh_database(kind: str, *, migrated: bool = True) -> str:

@@ -22,10 +22,8 @@ _START_SECONDS = 30.0
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    # A server that is killed loses nothing by this, only a machine that loses its power: whether a reply
-    # waits for its commit is asked elsewhere, and the disk would be half of what the tests wait for.
-    "fsync": "off",
-    "full_page_writes": "off",
+    "fsync": "on",
+    "synchronous_commit": "on",
     "max_connections": "200",
     "shared_buffers": "64MB",
 }

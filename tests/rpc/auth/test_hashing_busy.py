@@ -59,6 +59,15 @@ async def test_the_token_of_a_reset_stays_good(server: Greenroom) -> None:
     await server.log_in(ada.email, ANOTHER_PASSWORD)
 
 
+async def test_no_log_in_is_hashed_or_counted(server: Greenroom) -> None:
+    ada = await server.person("Ada")
+    before = server.running.parts.hash_pool.started
+    await _told_so(server, lambda: server.log_in(ada.email))
+    assert server.running.parts.hash_pool.started == before
+    assert await in_unit(server, _failures) == 0
+    await server.log_in(ada.email)
+
+
 async def test_no_try_at_the_old_password_is_counted(server: Greenroom) -> None:
     ada = await server.person("Ada")
     await _told_so(server, lambda: change(server, ada))

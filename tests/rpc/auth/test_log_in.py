@@ -234,27 +234,6 @@ async def test_a_password_changed_while_it_is_checked_opens_nothing(
     await refused(server.log_in(ada.email), *BAD_CREDENTIALS)
 
 
-async def test_over_the_queue_nothing_is_hashed_and_nothing_counted(server: Greenroom) -> None:
-    ada = await server.person("Ada")
-    pool = server.running.parts.hash_pool
-    pool.taken += 10_000
-    try:
-        error = await refused(
-            server.log_in(ada.email),
-            StatusCode.RESOURCE_EXHAUSTED,
-            "AUTH_ERROR_REASON_HASHING_BUSY",
-        )
-        assert retry_after_of(error)
-        assert await in_unit(server, lambda _unit: _failures()) == 0
-    finally:
-        pool.taken -= 10_000
-    await server.log_in(ada.email)
-
-
-def _failures() -> int:
-    return sum(row.failures for row in LoginAttempt.select())
-
-
 async def test_what_is_stored_of_a_session_opens_nothing(server: Greenroom) -> None:
     ada = await server.person("Ada")
     tokens = ada.tokens.tokens

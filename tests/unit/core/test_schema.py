@@ -18,7 +18,6 @@ from server.core.db import Database, sql
 ROOT = Path(__file__).resolve().parents[3]
 RUNNER = """
 import sys
-from contextlib import closing
 from pathlib import Path
 from server.core import schema
 print(*schema.migrate(sys.argv[1], Path(sys.argv[2])), sep="\\n")
