@@ -19,7 +19,7 @@ from bench.envoy import in_front_of
 from bench.figures import Figure, Skipped, line, table, write_json
 from bench.measuring import Options
 from bench.processes import wait_until
-from bench.system import System, database, served
+from bench.system import GUESTS, System, database, served
 
 SHARED = {**bare_figures.FIGURES, **live_figures.SHARED, **peer_figures.FIGURES}
 """Figures of a server that several of them share."""
@@ -74,7 +74,8 @@ def _measured(db: str, options: Options) -> Iterator[Figure]:
 
 def _shared(db: str, names: list[str], options: Options) -> Iterator[Figure]:
     with contextlib.ExitStack() as stack:
-        system = stack.enter_context(served(db, stack.enter_context(database(db))))
+        url = stack.enter_context(database(db))
+        system = stack.enter_context(served(db, url, guests=GUESTS))
         if "envoy" in options.path:
             stack.enter_context(in_front_of(system))
         for path in options.path:

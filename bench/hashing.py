@@ -18,7 +18,7 @@ from grpc import aio
 from bench.figures import Runs
 from bench.h2load import h2load
 from bench.processes import load, load_arguments, running
-from bench.system import BCRYPT_COST, HASH_QUEUE, PASSWORD, PEOPLE, System
+from bench.system import BCRYPT_COST, GUESTS, HASH_QUEUE, PASSWORD, System, guest
 from greenroom.auth.v1 import auth_service_pb2 as auth_pb
 from greenroom.auth.v1 import auth_service_pb2_grpc as auth_grpc
 
@@ -31,14 +31,12 @@ PROBES = 100
 PROBES_AT_ONCE = 20
 
 
-def _requests() -> list[str]:
-    """A request for each of the people: none of them is tried often enough at once to have to
+def requests() -> list[str]:
+    """A request for each of the guests: none of them is tried often enough at once to have to
     wait."""
     return [
-        auth_pb.LogInRequest(email=f"bench-{number}@example.com", password=PASSWORD)
-        .SerializeToString()
-        .hex()
-        for number in range(PEOPLE)
+        auth_pb.LogInRequest(email=guest(number), password=PASSWORD).SerializeToString().hex()
+        for number in range(GUESTS)
     ]
 
 
@@ -46,7 +44,7 @@ def _log_ins(target: str, seconds: float, in_flight: int) -> dict[str, Any]:
     return {
         "target": target,
         "path": LOG_IN,
-        "body": _requests(),
+        "body": requests(),
         "seconds": seconds,
         "in_flight": in_flight,
     }
@@ -101,7 +99,7 @@ def refused_log_in(_system: System, target: str, _options: argparse.Namespace) -
 
 
 async def _refusals(target: str) -> dict[str, Any]:
-    request = auth_pb.LogInRequest(email="bench-0@example.com", password=PASSWORD)
+    request = auth_pb.LogInRequest(email=guest(0), password=PASSWORD)
     async with aio.insecure_channel(target) as channel:
         auth = auth_grpc.AuthServiceStub(channel)
 

@@ -21,10 +21,18 @@ from greenroom.chat.v1 import channel_service_pb2 as channel_pb
 from greenroom.chat.v1 import channel_service_pb2_grpc as channel_grpc
 
 PEOPLE = 6
+GUESTS = 6
+"""People who only log in: so many sessions of theirs are opened that the longest unused end, which must
+not be those that the other figures call with."""
 BCRYPT_COST = 12
 HASH_QUEUE = 16
 PASSWORD = "a password for benchmarks only"
 LIMITS = ("ADDRESS", "READ", "WRITE", "LOGIN", "MAIL", "CHAT", "EPHEMERAL", "STREAM")
+
+
+def guest(number: int) -> str:
+    """The address of one of the ``guests``."""
+    return f"guest-{number}@example.com"
 
 
 @dataclass
@@ -81,10 +89,15 @@ def database(db: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def served(
-    db: str, database_url: str = "", *, people: int = PEOPLE, **settings: str
+    db: str,
+    database_url: str = "",
+    *,
+    people: int = PEOPLE,
+    guests: int = 0,
+    **settings: str,
 ) -> Iterator[System]:
     """A server process of its own with every limit off, and some people, the first of whom has a
-    channel with each of the next four."""
+    channel with each of the next four; ``guests`` more have an account."""
     with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
         grpc_port, metrics_port = free_port(), free_port()
         environ = {
@@ -111,11 +124,11 @@ def served(
                 db,
                 database_url or f"sqlite:///{folder}/greenroom.db",
             )
-            asyncio.run(_populate(system, Path(folder, "mail"), log, people))
+            asyncio.run(_populate(system, Path(folder, "mail"), log, people, guests))
             yield system
 
 
-async def _populate(system: System, mail: Path, log: Path, people: int) -> None:
+async def _populate(system: System, mail: Path, log: Path, people: int, guests: int) -> None:
     async with aio.insecure_channel(system.target) as channel:
         try:
             async with asyncio.timeout(20):
@@ -124,9 +137,10 @@ async def _populate(system: System, mail: Path, log: Path, people: int) -> None:
             raise RuntimeError(log.read_text()[-2000:]) from None
         # A few at a time: the hash pool refuses more than its queue holds.
         gate = asyncio.Semaphore(4)
-        system.people = list(
-            await asyncio.gather(*(_person(channel, mail, n, gate) for n in range(people)))
-        )
+        addresses = [f"bench-{number}@example.com" for number in range(people)]
+        addresses += [guest(number) for number in range(guests)]
+        everybody = await asyncio.gather(*(_person(channel, mail, to, gate) for to in addresses))
+        system.people = everybody[:people]
         channels = channel_grpc.ChannelServiceStub(channel)
         for user_id, _token in system.people[1:5]:
             reply = await channels.GetDirectChannel(
@@ -137,15 +151,14 @@ async def _populate(system: System, mail: Path, log: Path, people: int) -> None:
 
 
 async def _person(
-    channel: aio.Channel, mail: Path, number: int, gate: asyncio.Semaphore
+    channel: aio.Channel, mail: Path, address: str, gate: asyncio.Semaphore
 ) -> tuple[str, str]:
     async with gate:
-        return await _signed_up(channel, mail, number)
+        return await _signed_up(channel, mail, address)
 
 
-async def _signed_up(channel: aio.Channel, mail: Path, number: int) -> tuple[str, str]:
+async def _signed_up(channel: aio.Channel, mail: Path, address: str) -> tuple[str, str]:
     auth = auth_grpc.AuthServiceStub(channel)
-    address = f"bench-{number}@example.com"
     await auth.SignUp(
         auth_pb.SignUpRequest(email=address, password=PASSWORD, persona=user_pb2.PERSONA_CREATOR)
     )

@@ -12,6 +12,7 @@ import psycopg2
 import pytest
 
 from bench.filling import fill_messages, fill_rooms, settle
+from bench.hashing import LOG_IN, requests
 from bench.measuring import (
     WATCH_EVENTS,
     come_up,
@@ -22,7 +23,7 @@ from bench.measuring import (
     watch_arguments,
 )
 from bench.processes import load, load_arguments, running
-from bench.system import System, database, served
+from bench.system import GUESTS, System, database, served
 from greenroom.chat.v1 import message_service_pb2 as message_pb
 from greenroom.chat.v1 import message_service_pb2_grpc as message_grpc
 from server.core.engine import sqlite_path
@@ -34,7 +35,11 @@ LIVE = "bench.live_load"
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def system(request: pytest.FixtureRequest) -> Iterator[System]:
     require(request.param)
-    with database(request.param) as url, served(request.param, url, BCRYPT_COST="4") as started:
+    cheap = {"BCRYPT_COST": "4", "SESSION_LIMIT": "1"}
+    with (
+        database(request.param) as url,
+        served(request.param, url, guests=GUESTS, **cheap) as started,
+    ):
         yield started
 
 
@@ -130,6 +135,14 @@ def test_idle_streams_count_their_heartbeats(system: System) -> None:
         beats = json.loads(idlers.line())
     assert beats["beats"] >= 12
     assert beats["p50_ms"] > 1000
+
+
+def test_log_ins_end_no_session_that_is_called_with(system: System) -> None:
+    before = system.served(LOG_IN)
+    load("unary", target=system.target, path=LOG_IN, body=requests(), seconds=0.5, in_flight=2)
+    assert system.served(LOG_IN) - before > GUESTS
+    for member in range(len(system.channels) + 1):
+        page(system, member, system.channels[max(0, member - 1)])
 
 
 def test_a_stranger_cannot_watch(system: System) -> None:
