@@ -17,6 +17,8 @@ SEVERAL := $(VENV)/.workers
 # Where a venv was made is written in it, because its scripts do not survive a move.
 HERE := $(shell $(PY) -c '' 2>/dev/null && cat $(VENV)/.root 2>/dev/null)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# The tests start hundreds of processes: to compile everything in each of them would be a third of its start.
+unexport PYTHONDONTWRITEBYTECODE
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help

@@ -1,5 +1,6 @@
 """Fixtures of all tests: databases, and the real server on them."""
 
+import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -17,6 +18,12 @@ _WAITING = ("crash", "e2e")
 
 _LONG = 10
 """How much longer a test of the folder rpc takes than one of unit or contract."""
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported and collected stays, so it need not be looked at for garbage again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from server.auth.models import AuditChain, AuditEvent
-from server.core.db import Database, locked
+from server.core.db import Database, locked, sql
 from server.core.fields import microseconds
 from server.core.ids import new_id
 from server.core.unit import Unit
@@ -23,6 +23,14 @@ SEAL_SECONDS = 1.0
 """How often a sealer looks for new rows, so that each is sealed within five seconds."""
 
 _BATCH = 500
+
+_INSERT = """
+INSERT INTO audit_events (id, create_time, actor_kind, actor_id, session_id, action, resource, result,
+    ip, user_agent, request_id, method, metadata)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_UNSEALED = "SELECT 1 FROM audit_events WHERE seq IS NULL LIMIT 1"
+_PLACE = "UPDATE audit_events SET seq = ?, prev_hash = ?, hash = ? WHERE id = ?"
 
 
 def write_audit_row(
@@ -37,26 +45,27 @@ def write_audit_row(
     """The audit sink: one row in the unit's transaction. Metadata may hold ids and names of states,
     never a secret."""
     caller = unit.caller
-    AuditEvent.insert(
-        id=new_id(),
-        create_time=unit.now,
-        actor_kind=caller.kind,
-        actor_id=actor_id or caller.user_id or None,
-        session_id=caller.session_id or None,
-        action=action,
-        resource=resource,
-        result=result,
-        ip=unit.address,
-        user_agent=unit.user_agent[:512],
-        request_id=unit.request_id,
-        method=unit.context.method,
-        metadata=orjson.dumps(dict(metadata), option=orjson.OPT_SORT_KEYS, default=str).decode(),
-    ).execute()
+    sql(
+        _INSERT,
+        new_id(),
+        microseconds(unit.now),
+        caller.kind,
+        actor_id or caller.user_id or None,
+        caller.session_id or None,
+        action,
+        resource,
+        result,
+        unit.address,
+        unit.user_agent[:512],
+        unit.request_id,
+        unit.context.method,
+        orjson.dumps(dict(metadata), option=orjson.OPT_SORT_KEYS, default=str).decode(),
+    )
 
 
 def has_unsealed(unit: Unit) -> bool:
     """True when some row has no place in the chain yet."""
-    return bool(AuditEvent.select(AuditEvent.id).where(AuditEvent.seq.is_null()).exists())
+    return sql(_UNSEALED).fetchone() is not None
 
 
 def seal(unit: Unit) -> int:
@@ -68,9 +77,7 @@ def seal(unit: Unit) -> int:
     for row in rows:
         head.seq += 1
         digest = link_hash(row, head.seq, head.hash)
-        AuditEvent.update(seq=head.seq, prev_hash=head.hash, hash=digest).where(
-            AuditEvent.id == row.id
-        ).execute()
+        sql(_PLACE, head.seq, head.hash, digest, row.id)
         head.hash = digest
     if rows:
         head.save()

@@ -13,12 +13,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 import orjson
 
 from server.auth.events import ApiKeyRevoked, PrivilegeChanged, RightsChanged, SessionRevoked
-from server.auth.models import ApiKey, Session, User
+from server.auth.models import Session, User
 from server.auth.rules import is_api_key, may_act, may_come_back, session_open
 from server.auth.tokens import AccessClaims, AccessTokens, KeyUnknown
 from server.auth.usecases.api_keys import SERVICE, service_of, touch_api_keys
@@ -26,8 +25,9 @@ from server.auth.usecases.users import rights_of
 from server.core.bus import Bus
 from server.core.caller import Caller
 from server.core.clock import Clock
-from server.core.db import Database
+from server.core.db import Database, sql
 from server.core.errors import CredentialsInvalid
+from server.core.fields import instant, microseconds
 from server.core.unit import Unit
 
 TOPIC = "auth.sessions"
@@ -51,6 +51,14 @@ _TRIES = 3
 
 _PRIVILEGE = "privilege:"
 """Stands before the id of a session that was raised or lowered, among those that ended."""
+
+_CHANGED_SINCE = f"""
+SELECT user_id, id, revoked_at FROM sessions WHERE revoked_at > ?
+UNION ALL SELECT user_id, id, revoked_at FROM api_keys WHERE revoked_at > ?
+UNION ALL SELECT id, '', update_time FROM users WHERE update_time > ?
+UNION ALL SELECT user_id, '{_PRIVILEGE}' || id, privilege_changed_at FROM sessions
+    WHERE privilege_changed_at > ?
+"""  # noqa: S608
 
 
 @dataclass(slots=True)
@@ -312,21 +320,8 @@ def caller_of(unit: Unit, claims: AccessClaims) -> Caller:
 def _changed_since(since: datetime) -> dict[tuple[str, str], datetime]:
     """Sessions and keys that ended, sessions that were raised or lowered (behind ``_PRIVILEGE``),
     users that changed (with an empty session id), and when."""
-    ended: Any = Session.select(Session.user, Session.id, Session.revoked_at).where(
-        Session.revoked_at > since
-    )
-    raised: Any = Session.select(Session.user, Session.id, Session.privilege_changed_at).where(
-        Session.privilege_changed_at > since
-    )
-    revoked: Any = ApiKey.select(ApiKey.user, ApiKey.id, ApiKey.revoked_at).where(
-        ApiKey.revoked_at > since
-    )
-    changed: Any = User.select(User.id, User.update_time).where(User.update_time > since)
-    found = {(row.user_id, row.id): row.revoked_at for row in ended}
-    found.update({(row.user_id, row.id): row.revoked_at for row in revoked})
-    found.update({(row.id, ""): row.update_time for row in changed})
-    found.update({(row.user_id, _PRIVILEGE + row.id): row.privilege_changed_at for row in raised})
-    return found
+    rows = sql(_CHANGED_SINCE, *[microseconds(since)] * 4).fetchall()
+    return {(user_id, name): instant(stamp) for user_id, name, stamp in rows}
 
 
 def _touch(_unit: Unit, ids: list[str], minute: datetime) -> None:

@@ -22,7 +22,16 @@ from server.core.engine import Engine, open_engine
 from server.core.errors import Aborted, DeadlineExceeded, Unavailable
 from server.core.failures import DRIVER_ERRORS, Verdict, verdict_on
 from server.core.fields import JsonField, TimestampField
-from server.core.rows import Model, Row, RowGone, database, locked, locked_or_new, sql
+from server.core.rows import (
+    Model,
+    Row,
+    RowGone,
+    database,
+    locked,
+    locked_one,
+    locked_or_new,
+    sql,
+)
 from server.core.unit import AuditSink, JobSink, Participant, Publisher, Unit
 from server.core.workers import Workers
 from server.core.writer_lock import NoLock, PoolBusy, WriterLock
@@ -37,6 +46,7 @@ __all__ = [
     "TimestampField",
     "database",
     "locked",
+    "locked_one",
     "locked_or_new",
     "sql",
 ]

@@ -76,10 +76,10 @@ class User(Row):
         )
 
     @classmethod
-    def by_identifier(cls, kind: str, value: str) -> "ModelSelect[User]":
+    def by_identifier(cls, kind: str, value: str) -> "User | None":
         """The user whose ``email``, ``phone`` or ``username`` (``kind``) is the folded
         ``value``."""
-        return cls.select().where(getattr(cls, kind) == value)
+        return cls.get_or_none(getattr(cls, kind) == value)
 
 
 class Role(Row):

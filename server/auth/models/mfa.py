@@ -33,6 +33,11 @@ class MfaFactor(Row):
         return cls.select().where((cls.user == user_id) & (cls.status == "ACTIVE"))
 
     @classmethod
+    def guards(cls, user_id: str) -> bool:
+        """Whether sign-ins of a user ask for a second factor."""
+        return cls.get_or_none(cls.user == user_id, cls.status == "ACTIVE") is not None
+
+    @classmethod
     def for_owner(cls, caller: Caller, now: datetime) -> "ModelSelect[MfaFactor]":
         """The caller's own factors, without enrolments that have ended."""
         return cls.select().where(

@@ -13,7 +13,16 @@ from peewee import (
 from server.auth.models.accounts import User
 from server.auth.rules import REVOKE_SESSIONS
 from server.core.caller import Caller
-from server.core.db import JsonField, Row, TimestampField
+from server.core.db import JsonField, Row, TimestampField, sql
+from server.core.fields import microseconds
+
+_OPEN = """
+FROM sessions
+WHERE user_id = ? AND is_revoked = ? AND expires_at > ? AND absolute_expires_at > ?
+"""
+_OPEN_ADDRESSES = f"SELECT DISTINCT ip {_OPEN}"
+_OPEN_COUNT = f"SELECT count(*) {_OPEN}"
+"""What :meth:`Session.open_for` says, for each sign-in."""
 
 
 class Session(Row):
@@ -54,6 +63,18 @@ class Session(Row):
             & (cls.expires_at > now)
             & (cls.absolute_expires_at > now)
         )
+
+    @classmethod
+    def open_addresses(cls, user_id: str, now: datetime) -> list[str]:
+        """Where a user's sessions that may be used now were last used from, each once."""
+        moment = microseconds(now)
+        return [ip for (ip,) in sql(_OPEN_ADDRESSES, user_id, False, moment, moment).fetchall()]
+
+    @classmethod
+    def open_count(cls, user_id: str, now: datetime) -> int:
+        """How many sessions a user has that may be used now."""
+        moment = microseconds(now)
+        return int(sql(_OPEN_COUNT, user_id, False, moment, moment).fetchone()[0])
 
     @classmethod
     def within_reach_of(cls, caller: Caller) -> "ModelSelect[Session]":

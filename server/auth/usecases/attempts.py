@@ -92,8 +92,7 @@ def may_send(
 
 def _is_known(unit: Unit, user: User, address: str) -> bool:
     network = network_of(address)
-    places = Session.open_for(user.id, unit.now).select(Session.ip).distinct()
-    return any(network_of(session.ip) == network for session in places)
+    return any(network_of(ip) == network for ip in Session.open_addresses(user.id, unit.now))
 
 
 def _locked_row(unit: Unit, subject: str, kind: str) -> LoginAttempt:

@@ -48,7 +48,7 @@ def begin_log_in(
 ) -> Candidate | Refused:
     """Counts the try, to be committed before the password is looked at; refuses when the account or
     the address has to wait. An unknown identifier is treated like a known one."""
-    user = User.by_identifier(identifier.kind, identifier.folded).get_or_none()
+    user = User.by_identifier(identifier.kind, identifier.folded)
     if identifier.kind == "phone" and user is not None and user.phone_verified_at is None:
         user = None  # A number that nobody has proven says nothing about whose account it is.
     tried = f"{identifier.kind}:{identifier.folded}"
@@ -90,7 +90,7 @@ def still_valid(unit: Unit, candidate: Candidate, verdict: Verdict) -> bool:
         Credential.password_hash == candidate.password_hash
     )
     if verdict.fresh is None:
-        return bool(Credential.select().where(same).exists())
+        return Credential.get_or_none(same) is not None
     changed = Credential.update(
         password_hash=verdict.fresh, algorithm=ALGORITHM, update_time=unit.now
     ).where(same)

@@ -27,7 +27,6 @@ from server.auth.usecases.second_factors import (
     code_refused,
     count_code_try,
     drop_backup_codes,
-    has_active_factor,
     locked_caller,
     renew_backup_codes,
     seal_secret,
@@ -147,7 +146,7 @@ def delete_factor(unit: Unit, factor_id: str, *, desk: SignInDesk) -> None:
     user = locked_caller(unit)
     factor = _own(unit, factor_id)
     factor.delete_instance()
-    if not has_active_factor(user.id):
+    if not MfaFactor.guards(user.id):
         drop_backup_codes(user.id)
         MfaChallenge.delete().where(MfaChallenge.user == user.id).execute()
     unit.audit(actions.MFA_DELETE, resource=_name_of(factor), was=factor.status)
@@ -160,7 +159,7 @@ def regenerate_backup_codes(unit: Unit, *, desk: SignInDesk) -> tuple[str, ...]:
     """A new set in place of the old one; ``NoMfaFactor`` where there is nothing to stand in
     for."""
     user = locked_caller(unit)
-    if not has_active_factor(user.id):
+    if not MfaFactor.guards(user.id):
         raise NoMfaFactor
     codes = renew_backup_codes(unit, user.id, desk.keyring)
     unit.audit(actions.MFA_BACKUP_CODES, resource=f"users/{user.id}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from server.auth import audit_actions as actions
 from server.auth.errors import MfaChallengeInvalid
 from server.auth.issuing import Device, hash_of
-from server.auth.models import MfaChallenge, User
+from server.auth.models import MfaChallenge, MfaFactor, User
 from server.auth.rules import MFA_CHALLENGE_TRIES
 from server.auth.usecases.second_factors import (
     Code,
@@ -14,7 +14,6 @@ from server.auth.usecases.second_factors import (
     code_refused,
     count_code_try,
     forget_failures,
-    has_active_factor,
     locked_user,
 )
 from server.auth.usecases.signing_in import SignedInUser, SignInDesk, begin_session
@@ -81,7 +80,7 @@ def _open(unit: Unit, challenge_id: str, most: int) -> MfaChallenge | None:
 
 def _may_go_on(unit: Unit, user: User) -> bool:
     """False when the account was closed meanwhile, or lost the factor that is asked for."""
-    return may_sign_in(user, unit.now) and has_active_factor(user.id)
+    return may_sign_in(user, unit.now) and MfaFactor.guards(user.id)
 
 
 def _challenge_refused(unit: Unit, user_id: str) -> Refused:

@@ -9,7 +9,7 @@ from server.auth.errors import AccountExists, VerificationTokenInvalid
 from server.auth.events import EmailVerified, SignedUp, UserChanged
 from server.auth.issuing import hash_of
 from server.auth.mails import invite_mail
-from server.auth.models import Credential, Registration, User, VerificationToken
+from server.auth.models import Registration, User, VerificationToken
 from server.auth.outbox import Outbox
 from server.auth.passwords import ALGORITHM
 from server.auth.rules import (
@@ -34,8 +34,9 @@ from server.auth.usecases.users import (
     view_of,
 )
 from server.auth.usecases.verification_tokens import issue_token, void_tokens
-from server.core.db import locked
+from server.core.db import locked_one, sql
 from server.core.errors import FailedPrecondition, StepUpRequired
+from server.core.fields import microseconds
 from server.core.unit import Unit
 
 INVITE = "INVITE"
@@ -119,7 +120,7 @@ def _new_row(wanted: NewUser) -> User:
 
 def _check_contacts(user: User) -> None:
     for field, value in (("email", user.email), ("phone", user.phone)):
-        if value is not None and User.by_identifier(field, value).exists():
+        if value is not None and User.by_identifier(field, value) is not None:
             raise AccountExists(field=field)
 
 
@@ -149,7 +150,7 @@ def accept_invite(unit: Unit, secret: str, password_hash: str | None) -> User:
     in use already, was locked or has another address by now.
     """
     user_id = invited_user(unit, secret).id
-    user = locked(User.select().where(User.id == user_id)).get_or_none()
+    user = locked_one(User, User.id == user_id)
     token = VerificationToken.get_or_none(VerificationToken.token_hash == hash_of(secret))
     if user is None or token is None or not _acceptable(unit, token, user):
         raise VerificationTokenInvalid(field="token")
@@ -195,25 +196,21 @@ def void_invites(unit: Unit, user_id: str) -> None:
     void_tokens(unit, user_id, INVITE)
 
 
+_STORE_PASSWORD = """
+INSERT INTO credentials (user_id, password_hash, algorithm, must_change, password_changed_at,
+    create_time, update_time)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (user_id) DO UPDATE SET
+    password_hash = excluded.password_hash, algorithm = excluded.algorithm,
+    must_change = excluded.must_change, password_changed_at = excluded.password_changed_at,
+    update_time = excluded.update_time
+"""
+
+
 def store_password(unit: Unit, user: User, password_hash: str, algorithm: str) -> None:
     """Gives an account its password, whether it had one or not."""
-    Credential.insert(
-        user=user.id,
-        password_hash=password_hash,
-        algorithm=algorithm,
-        password_changed_at=unit.now,
-        create_time=unit.now,
-        update_time=unit.now,
-    ).on_conflict(
-        conflict_target=[Credential.user],
-        preserve=[
-            Credential.password_hash,
-            Credential.algorithm,
-            Credential.password_changed_at,
-            Credential.must_change,
-            Credential.update_time,
-        ],
-    ).execute()
+    now = microseconds(unit.now)
+    sql(_STORE_PASSWORD, user.id, password_hash, algorithm, False, now, now, now)
 
 
 class SuperAdminExists(FailedPrecondition):

@@ -26,7 +26,7 @@ from server.auth.usecases.registration import (
 from server.auth.usecases.second_factors import locked_user
 from server.auth.usecases.signing_in import SignInDesk, SignInOutcome, finish_sign_in
 from server.auth.usecases.users import may_sign_in, tell_rights_changed
-from server.core.db import locked
+from server.core.db import locked_one
 from server.core.errors import Refused
 from server.core.sealing import Keyring
 from server.core.unit import Unit
@@ -75,7 +75,7 @@ class CodeChecker:
 def begin_check(unit: Unit, otp_id: str, *, keyring: Keyring) -> OtpTry | Refused:
     """Counts a try, to be committed before the code is looked at; refuses when the code is of no use
     any more, and when the account or the destination has to wait."""
-    otp = locked(Otp.select().where(Otp.id == otp_id)).get_or_none()
+    otp = locked_one(Otp, Otp.id == otp_id)
     if (
         otp is None
         or not otp.is_open(unit.now)
@@ -97,7 +97,7 @@ def complete_check(
 ) -> OtpOutcome | Refused:
     """Uses a right code up and does what it was for. Of parallel calls with one code one gets here
     first; the others find it used."""
-    otp = locked(Otp.select().where(Otp.id == tried.otp_id)).get_or_none()
+    otp = locked_one(Otp, Otp.id == tried.otp_id)
     if not right or otp is None or not otp.has_target or not otp.is_open(unit.now):
         return _refused(unit, otp)
     _use_up(unit, otp)
@@ -107,11 +107,7 @@ def complete_check(
 
 def use_link(unit: Unit, token: str, device: Device, *, desk: SignInDesk) -> OtpOutcome | Refused:
     """Uses the token of a link up and signs in."""
-    otp = locked(
-        Otp.select().where(
-            (Otp.code_hash == hash_of(token)) & (Otp.purpose == OtpPurpose.MAGIC_LINK)
-        )
-    ).get_or_none()
+    otp = locked_one(Otp, Otp.code_hash == hash_of(token), Otp.purpose == OtpPurpose.MAGIC_LINK)
     if otp is None or not otp.has_target or not otp.is_open(unit.now):
         return _refused(unit, otp)
     _use_up(unit, otp)

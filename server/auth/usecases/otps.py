@@ -186,7 +186,7 @@ def _target_of(unit: Unit, wish: OtpWish) -> OtpTarget:
     if wish.earlier_id:
         return _sign_up_of(unit, wish)
     kind = _FIELD_OF[wish.channel]
-    user = User.by_identifier(kind, wish.destination).get_or_none()
+    user = User.by_identifier(kind, wish.destination)
     if user is None:
         return NOBODY
     verified = getattr(user, f"{kind}_verified_at") is not None

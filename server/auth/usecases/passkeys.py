@@ -45,7 +45,7 @@ from server.auth.usecases.second_factors import locked_caller, locked_user, tell
 from server.auth.usecases.signing_in import SignInDesk, SignInOutcome, finish_sign_in
 from server.auth.usecases.users import may_sign_in
 from server.auth.usecases.ways_in import check_other_way_in
-from server.core.db import locked
+from server.core.db import locked_one
 from server.core.errors import CredentialsInvalid, GreenroomError, Refused, Unauthenticated
 from server.core.ids import new_secret
 from server.core.pagination import Order, Page, Pages, paginate
@@ -135,7 +135,7 @@ def finish_registration(
 def start_log_in(unit: Unit, who: Identifier | None, *, desk: PasskeyDesk) -> Options:
     """Options that any passkey can answer, or one of the named account alone. They look the same,
     and cost the same, whether there is such an account and whatever it has."""
-    user = None if who is None else User.by_identifier(who.kind, who.folded).get_or_none()
+    user = None if who is None else User.by_identifier(who.kind, who.folded)
     challenge, expires = _new_challenge(
         unit,
         PasskeyCeremony.LOG_IN,
@@ -195,7 +195,7 @@ def verify_assertion(
         return PasskeyChallengeInvalid()
     # The user first, as whoever removes a passkey does; behind that lock both are read anew.
     user = locked_user(found.user_id)
-    passkey = locked(Passkey.select().where(Passkey.id == found.id)).get_or_none()
+    passkey = locked_one(Passkey, Passkey.id == found.id)
     if user is None or passkey is None:
         return PasskeyRejected()
     return _used(unit, passkey, user, assertion, party)

@@ -11,7 +11,7 @@ from server.auth.errors import (
     TooManyAttempts,
 )
 from server.auth.issuing import Device
-from server.auth.models import Credential, Session, User
+from server.auth.models import Credential, MfaFactor, Session, User
 from server.auth.passwords import Verdict
 from server.auth.rules import assurance_of
 from server.auth.usecases.attempts import count_try, subjects_of, take_back
@@ -24,7 +24,6 @@ from server.auth.usecases.second_factors import (
     code_refused,
     count_code_try,
     forget_failures,
-    has_active_factor,
     locked_caller,
     locked_user,
 )
@@ -41,7 +40,7 @@ def begin_by_password(unit: Unit, device: Device, *, keyring: Keyring) -> Candid
     user = User.get_or_none(User.id == unit.caller.user_id)
     if user is None:
         raise CredentialsInvalid
-    if has_active_factor(user.id):
+    if MfaFactor.guards(user.id):
         return _refused(unit, "SECOND_FACTOR_REQUIRED", "password", SecondFactorRequired())
     subjects = subjects_of(unit, keyring, user, "", device.address)
     wait = count_try(unit, subjects)
@@ -63,7 +62,7 @@ def complete_by_password(
     if not verdict.matches or not still_valid(unit, candidate, verdict):
         return _refused(unit, "BAD_CREDENTIALS", "password", ProofRejected())
     take_back(unit, candidate.subjects)
-    if has_active_factor(candidate.user_id):
+    if MfaFactor.guards(candidate.user_id):
         return _refused(unit, "SECOND_FACTOR_REQUIRED", "password", SecondFactorRequired())
     return raise_session(unit, "password", desk=desk)
 
@@ -71,7 +70,7 @@ def complete_by_password(
 def begin_by_code(unit: Unit, code: Code) -> CodeTry | Refused:
     """Counts a try at a code, together with those of challenges and enrolments."""
     user = locked_caller(unit)
-    if not has_active_factor(user.id):
+    if not MfaFactor.guards(user.id):
         raise NoMfaFactor
     return count_code_try(unit, user.id, code.kind, actions.REAUTHENTICATE, _session_name(unit))
 

@@ -40,7 +40,7 @@ from server.auth.usecases.reclaiming import drop_ways_in
 from server.auth.usecases.usernames import name_wanted, save_named
 from server.auth.usecases.users import rights_of, tell_rights_changed
 from server.auth.usecases.verification_tokens import issue_token
-from server.core.db import locked
+from server.core.db import locked, locked_one
 from server.core.sealing import Keyring
 from server.core.unit import Unit
 
@@ -189,12 +189,9 @@ def _contender(kind: str, contact: str, registration_id: str) -> Registration | 
     of the others no more than the ids is read."""
     contenders = Registration.of_contact(kind, contact).select(Registration.id)
     list(locked(contenders).tuples())
-    found: Registration | None = (
-        Registration.of_contact(kind, contact)
-        .where(Registration.id == registration_id)
-        .get_or_none()
+    return Registration.get_or_none(
+        Registration.id == registration_id, getattr(Registration, kind) == contact
     )
-    return found
 
 
 def is_settled(user: User, kind: str) -> bool:
@@ -208,7 +205,7 @@ def is_settled(user: User, kind: str) -> bool:
 def _settle(unit: Unit, registration: Registration) -> User:
     """Makes the proven sign-up the account of its address or its number."""
     kind, contact = registration.kind, registration.contact
-    owner = locked(User.by_identifier(kind, contact)).get_or_none()
+    owner = locked_one(User, getattr(User, kind) == contact)
     if owner is not None and is_settled(owner, kind):
         raise VerificationTokenInvalid(field="token")
     if owner is None or (kind == "phone" and owner.email_verified_at is not None):

@@ -72,7 +72,7 @@ def approve(unit: Unit, registration_id: str, *, desk: SignUpDesk) -> tuple[Regi
     """Makes an account of a sign-up that waits, before its address is proven."""
     registration = _waiting(unit, registration_id)
     if registration.user_id is None:
-        if User.by_identifier(registration.kind, registration.contact).exists():
+        if User.by_identifier(registration.kind, registration.contact) is not None:
             raise AccountExists
         try:
             with unit.savepoint():

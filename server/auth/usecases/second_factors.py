@@ -27,7 +27,7 @@ from server.auth.rules import (
     tells_by_mail,
     wait_of,
 )
-from server.core.db import locked, locked_or_new
+from server.core.db import locked_one, locked_or_new
 from server.core.errors import CredentialsInvalid, Refused
 from server.core.sealing import Keyring
 from server.core.unit import Unit
@@ -50,15 +50,9 @@ class CodeTry:
     number: int
 
 
-def has_active_factor(user_id: str) -> bool:
-    """Whether sign-ins of the user ask for a second factor."""
-    return bool(MfaFactor.active_for(user_id).exists())
-
-
 def locked_user(user_id: str) -> User | None:
     """The user, locked: all that is done to their second factors is done one after the other."""
-    user: User | None = locked(User.select().where(User.id == user_id)).get_or_none()
-    return user
+    return locked_one(User, User.id == user_id)
 
 
 def locked_caller(unit: Unit) -> User:

@@ -19,7 +19,7 @@ from server.auth.usecases.endings import end_all_sessions as end_all_sessions
 from server.auth.usecases.endings import end_session as end_session
 from server.auth.usecases.signing_in import SignInDesk
 from server.auth.usecases.users import acting, rights_of
-from server.core.db import locked
+from server.core.db import locked, locked_one
 from server.core.errors import Refused
 from server.core.ids import new_id
 from server.core.pagination import Order, Page, Pages, paginate
@@ -64,7 +64,7 @@ def _locked(presented: str) -> tuple[Session, RefreshToken]:
     found = RefreshToken.get_or_none(RefreshToken.token_hash == hash_of(presented))
     if found is None:
         raise RefreshTokenInvalid
-    session = locked(Session.select().where(Session.id == found.session_id)).get_or_none()
+    session = locked_one(Session, Session.id == found.session_id)
     token = RefreshToken.get_or_none(RefreshToken.id == found.id)
     if session is None or token is None:
         raise RefreshTokenInvalid

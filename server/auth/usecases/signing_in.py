@@ -10,7 +10,7 @@ from datetime import datetime
 from server.auth import audit_actions as actions
 from server.auth.events import LoggedIn, UserChanged
 from server.auth.issuing import Device, IssuedTokens, TokenIssuer, hash_of
-from server.auth.models import MfaChallenge, RecoveryCode, RefreshToken, Session, User
+from server.auth.models import MfaChallenge, MfaFactor, RecoveryCode, RefreshToken, Session, User
 from server.auth.outbox import Outbox
 from server.auth.rules import (
     LONGEST_USER_AGENT,
@@ -21,7 +21,7 @@ from server.auth.rules import (
 )
 from server.auth.usecases.endings import make_room
 from server.auth.usecases.new_devices import tell_of_new_device
-from server.auth.usecases.second_factors import has_active_factor, locked_user
+from server.auth.usecases.second_factors import locked_user
 from server.auth.usecases.users import UserView, rights_of, view_of
 from server.core.ids import new_id, new_secret
 from server.core.sealing import Keyring
@@ -73,7 +73,7 @@ def finish_sign_in(
     # Locked, so that a factor that is activated this moment is either seen here, or sees the session
     # that is opened and takes its privilege away.
     locked_user(user.id)
-    if not is_multi_factor(method) and has_active_factor(user.id):
+    if not is_multi_factor(method) and MfaFactor.guards(user.id):
         return _ask_for_second_factor(unit, user, device, method)
     return begin_session(unit, user, device, desk=desk, methods=[method])
 

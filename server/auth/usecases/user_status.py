@@ -43,7 +43,7 @@ from server.auth.rules import (
 )
 from server.auth.usecases.sessions import end_all_sessions
 from server.auth.usecases.users import Reached, UserView, reach, tell_rights_changed, view_of
-from server.core.db import locked
+from server.core.db import locked_one
 from server.core.errors import InvalidArgument
 from server.core.unit import Unit
 
@@ -228,7 +228,7 @@ def due_for_purge(unit: Unit) -> list[str]:
 def purge(unit: Unit, user_id: str) -> bool:
     """Deletes an account for good, with all that hangs on it; the audit log keeps its id. False
     when it was brought back meanwhile."""
-    user = locked(User.select().where(User.id == user_id)).get_or_none()
+    user = locked_one(User, User.id == user_id)
     if (
         user is None
         or user.status != UserStatus.DELETED

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import orjson
 import peewee
 
 from server.auth import audit_actions as actions
@@ -32,7 +33,7 @@ from server.auth.rules import (
     search_text_of,
     shown_status,
 )
-from server.core.db import locked
+from server.core.db import locked, locked_one, sql
 from server.core.errors import CredentialsInvalid, PermissionDenied
 from server.core.etags import check_same, etag_of
 from server.core.pagination import Order, Page, Pages, paginate
@@ -43,6 +44,11 @@ _NOT_EDITED = frozenset({"update_time", "last_login_at", "last_online_at", "sear
 
 _OPTIONAL = frozenset({"first_name", "last_name", "username", "avatar_url", "cover_url"})
 """Texts that are NULL rather than empty."""
+
+_RIGHTS = """
+SELECT roles.name, roles.permissions FROM user_roles
+JOIN roles ON roles.id = user_roles.role_id WHERE user_roles.user_id = ?
+"""
 
 ORDERS: Mapping[str, Any] = {
     "create_time": User.create_time,
@@ -83,7 +89,9 @@ class UserQuery:
 def view_of(user: User, now: datetime | None = None, *, for_staff: bool = False) -> UserView:
     """The user with roles and permissions; ``now`` lets a suspension that has run out count as
     such."""
-    return _views_of([user], now, for_staff=for_staff)[0]
+    names, permissions = rights_of(user.id)
+    guarded = MfaFactor.guards(user.id)
+    return _view(user, names, permissions, now, guarded=guarded, for_staff=for_staff)
 
 
 def _views_of(users: Sequence[User], now: datetime | None, *, for_staff: bool) -> list[UserView]:
@@ -103,19 +111,37 @@ def _views_of(users: Sequence[User], now: datetime | None, *, for_staff: bool) -
     )
     guarded = {factor.user_id for factor in factors}
     return [
-        UserView(
-            user=user,
-            roles=tuple(sorted(names[user.id])),
-            permissions=tuple(sorted(permissions[user.id])),
-            etag=etag_of_user(user, names[user.id]),
-            status=user.status
-            if now is None
-            else shown_status(user.status, user.suspended_until, now),
-            two_factors=user.id in guarded,
+        _view(
+            user,
+            names[user.id],
+            permissions[user.id],
+            now,
+            guarded=user.id in guarded,
             for_staff=for_staff,
         )
         for user in users
     ]
+
+
+def _view(
+    user: User,
+    names: Collection[str],
+    permissions: Collection[str],
+    now: datetime | None,
+    *,
+    guarded: bool,
+    for_staff: bool,
+) -> UserView:
+    status = user.status if now is None else shown_status(user.status, user.suspended_until, now)
+    return UserView(
+        user=user,
+        roles=tuple(sorted(names)),
+        permissions=tuple(sorted(permissions)),
+        etag=etag_of_user(user, names),
+        status=status,
+        two_factors=guarded,
+        for_staff=for_staff,
+    )
 
 
 def etag_of_user(user: User, roles: Collection[str]) -> str:
@@ -127,10 +153,9 @@ def rights_of(user_id: str) -> tuple[set[str], set[str]]:
     """Names of the roles a user holds, and the permissions that they add up to."""
     names: set[str] = set()
     permissions: set[str] = set()
-    rows: Any = Role.of_user(user_id).select(Role.name, Role.permissions)
-    for role in rows:
-        names.add(role.name)
-        permissions.update(role.permissions)
+    for name, permitted in sql(_RIGHTS, user_id).fetchall():
+        names.add(name)
+        permissions.update(orjson.loads(permitted))
     return names, permissions
 
 
@@ -188,7 +213,7 @@ def reach(unit: Unit, user_id: str) -> Reached:
     actor = acting(unit)
     if not actor.sees(user_id):
         raise UserNotFound
-    user = locked(User.select().where(User.id == user_id)).get_or_none()
+    user = locked_one(User, User.id == user_id)
     if user is None:
         raise UserNotFound
     roles, _ = rights_of(user_id)

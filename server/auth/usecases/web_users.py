@@ -75,7 +75,7 @@ def create_web_user(unit: Unit, wanted: NewWebUser) -> WebUserView:
         status=UserStatus.ACTIVE,
         signup_provider=WEB,
     )
-    if email and User.by_identifier("email", email).exists():
+    if email and User.by_identifier("email", email) is not None:
         raise AccountExists(field="email")
     try:
         with unit.savepoint():
@@ -155,7 +155,7 @@ def _change_address(user: User, changes: Mapping[str, Any]) -> tuple[bool, bool]
         return False, False
     check_unprotected(user)
     if moved and email is not None:
-        if User.by_identifier("email", email).exists():
+        if User.by_identifier("email", email) is not None:
             raise AccountExists(field="user.email")
         # What was mailed to the old address opens nothing any more.
         VerificationToken.delete().where(VerificationToken.user == user.id).execute()

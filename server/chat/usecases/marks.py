@@ -8,7 +8,7 @@ from peewee import EXCLUDED
 from server.chat.errors import ChannelNotFound, SeqAhead
 from server.chat.events import DeliveryMarked, ReadMarked, UnreadMarked
 from server.chat.models import Channel, Member, ReadMark
-from server.core.db import locked, locked_or_new
+from server.core.db import locked_one, locked_or_new
 from server.core.unit import Unit
 
 
@@ -122,9 +122,9 @@ def _standings(user_id: str, wanted: Mapping[str, int]) -> list[_Standing]:
 def _locked_mark(unit: Unit, user_id: str, channel_id: str) -> ReadMark:
     """The user's mark, locked until the unit ends; made if there is none."""
     own = (ReadMark.channel_id == channel_id) & (ReadMark.user_id == user_id)
-    mark = locked(ReadMark.select().where(own)).first()
+    mark = locked_one(ReadMark, own)
     if mark is None:
         # Another device may make it in this moment: this waits for it, and then changes nothing.
         key = {"channel_id": channel_id, "user_id": user_id}
         mark = locked_or_new(ReadMark, key, create_time=unit.now, update_time=unit.now)
-    return cast("ReadMark", mark)
+    return mark

@@ -19,7 +19,7 @@ from server.chat.errors import (
 from server.chat.message import SYSTEM, StoredMessage, fingerprint
 from server.chat.models import ADMIN, GROUP, Channel, Edit, Member, Message, Reaction
 from server.chat.rules import check_storable
-from server.core.db import locked
+from server.core.db import locked_one
 from server.core.etags import check_same
 from server.core.pagination import Order, Pages, paginate
 from server.core.text_search import folded
@@ -85,9 +85,9 @@ def reach(user_id: str, message_id: str, *, as_staff: bool = False) -> Reached:
     found = Message.get_or_none(Message.id == message_id)
     if found is None:
         raise MessageNotFound
-    channel = locked(Channel.select().where(Channel.id == found.channel_id)).get()
-    role = member_role(channel.id, user_id)
-    if role is None and not as_staff:
+    channel = locked_one(Channel, Channel.id == found.channel_id)
+    role = None if channel is None else member_role(channel.id, user_id)
+    if channel is None or (role is None and not as_staff):
         raise MessageNotFound
     return Reached(Message.get_by_id(message_id), channel, role or "")
 

@@ -33,6 +33,22 @@ class Account(Model):
         table_name = "accounts"
 
 
+class Seat(Model):
+    """A place in a room, for keys of two columns; nobody has to sit there."""
+
+    room = peewee.TextField()
+    number = peewee.IntegerField()
+    thing = peewee.ForeignKeyField(Thing, null=True)
+    taken = peewee.BooleanField(default=False)
+
+    class Meta:
+        table_name = "seats"
+        primary_key = peewee.CompositeKey("room", "number")
+
+
+TABLES = (Thing, Account, Seat)
+
+
 @contextmanager
 def opened(url: str, *, clock: Clock | None = None, **settings: str) -> Iterator[Database]:
     """The database at ``url`` with the tables above; ``settings`` are named as in the environment."""
@@ -40,13 +56,11 @@ def opened(url: str, *, clock: Clock | None = None, **settings: str) -> Iterator
         load_settings({"DATABASE_URL": url, **settings}), clock or SystemClock()
     )
     try:
-        database.run_here(
-            lambda _unit: [model.create_table() for model in (Thing, Account)], write=True
-        )
+        database.run_here(lambda _unit: [model.create_table() for model in TABLES], write=True)
         yield database
         # Without them the database can serve another test.
         database.run_here(
-            lambda _unit: [model.drop_table() for model in (Thing, Account)], write=True
+            lambda _unit: [model.drop_table() for model in reversed(TABLES)], write=True
         )
     finally:
         database.close()
