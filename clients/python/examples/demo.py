@@ -322,6 +322,7 @@ async def theft(tour: Tour, ada: greenroom_client.Client) -> None:
 
 
 GRACE_SECONDS = float(setting("REFRESH_GRACE_SECONDS", "10"))
+PROVIDER_PORT = int(setting("DEV_OIDC_PORT", "9400"))
 
 
 def over_rest(tour: Tour, token: str, channel_id: str) -> None:
@@ -346,8 +347,7 @@ async def accounts(tour: Tour, ben: greenroom_client.Client) -> None:
     )
     async with device:
         await demo_accounts.remote_sign_out(ben, device, expect, tour.done)
-    port = int(setting("DEV_OIDC_PORT", "9400"))
-    await demo_accounts.google(tour.address, port, tour.run, expect, tour.done)
+    await demo_accounts.google(tour.address, PROVIDER_PORT, tour.run, expect, tour.done)
 
 
 async def tour_of(address: str, mail_dir: Path) -> int:
@@ -355,6 +355,9 @@ async def tour_of(address: str, mail_dir: Path) -> int:
     tour = Tour(address, mail_dir)
     began = time.monotonic()
     print(f"Greenroom at {address}")
+    with socket.socket() as anybody:
+        taken = anybody.connect_ex(("127.0.0.1", PROVIDER_PORT)) == 0
+    expect(not taken, f"port {PROVIDER_PORT} (DEV_OIDC_PORT) free for a local OpenID provider")
     async with (
         Line(address) as line,
         greenroom_client.connect(address) as ada,

@@ -10,8 +10,7 @@ from grpc import StatusCode
 
 from greenroom.auth.v1 import auth_service_pb2 as pb
 from greenroom.auth.v1 import mfa_service_pb2 as mfa_pb
-from server.auth.models import Credential, Session
-from server.auth.usecases import reauthentication
+from server.auth.models import Credential, MfaFactor, Session
 from server.auth.usecases.user_status import erase
 from server.core.unit import Unit
 from tests.rpc.auth.scenes import audit_rows, bearer, in_unit, module_of, refresh, turn
@@ -165,11 +164,9 @@ async def test_a_factor_activated_while_the_password_is_checked_is_demanded(
     server: Greenroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     who = await enrolled(server)
-    has = reauthentication.has_active_factor
+    guards = MfaFactor.guards
     answers = iter([False])
-    monkeypatch.setattr(
-        reauthentication, "has_active_factor", lambda user_id: next(answers, has(user_id))
-    )
+    monkeypatch.setattr(MfaFactor, "guards", lambda user_id: next(answers, guards(user_id)))
     await refused(_raise(server, who.person, password=PASSWORD), *SECOND_FACTOR)
 
 
