@@ -32,9 +32,9 @@ def end_all_sessions(unit: Unit, user_id: str, reason: RevokeReason, *, but: str
 def make_room(unit: Unit, user_id: str, limit: int) -> None:
     """Ends the longest unused of a user's sessions where one more would be over the limit. The
     caller holds the user's row, so that two sign-ins at once cannot both find room."""
-    surplus = Session.open_count(user_id, unit.now) - limit + 1
-    if surplus <= 0:
+    if Session.open_count(user_id, unit.now) < limit:
         return
     used = Session.open_for(user_id, unit.now).order_by(Session.last_active_at, Session.id)
-    for session in list(locked(used.limit(surplus))):
+    sessions = list(locked(used))
+    for session in sessions[: max(0, len(sessions) - limit + 1)]:
         end_session(unit, session, RevokeReason.LIMIT)

@@ -219,6 +219,29 @@ async def test_parallel_log_ins_stay_within_the_limit(serve: object) -> None:
     assert await in_unit(server, count) == 2
 
 
+async def test_only_sessions_that_may_be_used_are_open(server: Greenroom) -> None:
+    ada = await server.person("Ada")
+    for _ in range(4):
+        await server.log_in(ada.email)
+
+    def work(unit: Unit) -> None:
+        sessions = list(Session.select().where(Session.user == ada.id).order_by(Session.id))
+        for number, session in enumerate(sessions):
+            session.ip = f"192.0.2.{number}"
+        sessions[1].is_revoked, sessions[1].revoked_at = True, unit.now
+        sessions[2].expires_at = unit.now
+        sessions[3].absolute_expires_at = unit.now
+        for session in sessions:
+            session.save()
+        listed = Session.open_for(ada.id, unit.now)
+        assert {session.ip for session in listed} == {"192.0.2.0", "192.0.2.4"}
+        assert set(Session.open_addresses(ada.id, unit.now)) == {"192.0.2.0", "192.0.2.4"}
+        assert Session.open_count(ada.id, unit.now) == 2
+        assert Session.open_addresses("nobody", unit.now) == []
+
+    await server.running.parts.database.run(work, write=True)
+
+
 async def test_tokens_are_kept_as_hashes(server: Greenroom) -> None:
     ada = await server.person("Ada")
     token = ada.tokens.tokens.refresh_token
