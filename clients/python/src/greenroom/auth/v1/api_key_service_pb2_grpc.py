@@ -5,7 +5,7 @@ import warnings
 
 from greenroom.auth.v1 import api_key_service_pb2 as greenroom_dot_auth_dot_v1_dot_api__key__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.83.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
