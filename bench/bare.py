@@ -3,9 +3,14 @@
 import asyncio
 import sys
 
-import grpc
-import uvloop
-from grpc import aio
+from server.wire.transport import choose_transport
+
+# As the server does, and like it before grpc is imported.
+choose_transport()
+
+import grpc  # noqa: E402
+import uvloop  # noqa: E402
+from grpc import aio  # noqa: E402
 
 ECHO = "/bare.Bare/Echo"
 STREAM = "/bare.Bare/Stream"

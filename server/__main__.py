@@ -12,6 +12,10 @@ from server.core.config import Settings, SettingsError, settings_from_environmen
 def _serve(settings: Settings, _arguments: argparse.Namespace) -> int:
     import uvloop
 
+    from server.wire.transport import choose_transport
+
+    choose_transport()
+
     from server.main import serve
     from server.wire.logs import configure
 

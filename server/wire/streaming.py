@@ -14,10 +14,12 @@ from server.wire.exchange import Context, Exchange
 from server.wire.policies import MethodKind, MethodRule
 from server.wire.status import abort
 from server.wire.streams import OpenStream, StreamRegistry
-from server.wire.validation import decoded
+from server.wire.validation import decoded, request_missing
 
 ABORT_SECONDS = 5.0
 """How long the status of a cut stream may take to leave; the transport is cancelled after that."""
+REQUEST_SECONDS = 10.0
+"""How long the one request of a server stream may take to arrive."""
 
 
 def stream_handler(
@@ -27,7 +29,8 @@ def stream_handler(
     stream = _Streaming(exchange, streams, rule, servicer)
     match rule.kind:
         case MethodKind.SERVER_STREAM:
-            return grpc.unary_stream_rpc_method_handler(stream.serve_one)
+            # It reads its one request itself: see unary_handler.
+            return grpc.stream_stream_rpc_method_handler(stream.serve_one)
         case MethodKind.CLIENT_STREAM:
             return grpc.stream_unary_rpc_method_handler(stream.collect)
         case _:
@@ -48,10 +51,14 @@ class _Streaming:
         self._servicer = servicer
         self._figures = exchange.metrics.of(rule.full_name)
 
-    async def serve_one(self, raw: bytes, context: Context) -> None:
+    async def serve_one(self, _requests: object, context: Context) -> None:
         """One request in, replies out."""
 
         async def body(call: Call, stream: OpenStream) -> None:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                raw = await context.read()
+            if raw is aio.EOF:
+                await request_missing(self._rule)
             request = decoded(self._rule, raw)
             await self._write_all(self._servicer(request, call), context, stream)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
+from grpc import aio
 
 from server.core.errors import DeadlineExceeded, GreenroomError, PermissionDenied, Refused
 from server.core.unit import Unit
@@ -18,7 +19,7 @@ from server.wire.idempotency import FIELD, ReplyStore
 from server.wire.policies import ContractError, MethodRule
 from server.wire.service import SERIALIZABLE
 from server.wire.status import abort
-from server.wire.validation import decoded
+from server.wire.validation import decoded, request_missing
 
 Servicer = Callable[[Any, Call], Any]
 Invoke = Callable[[Message, Call], Awaitable[bytes]]
@@ -44,23 +45,31 @@ def unary_handler(
     rule: MethodRule,
     servicer: Servicer,
 ) -> "grpc.RpcMethodHandler[bytes, bytes]":
-    """A handler that decodes by itself, so that bytes it cannot decode are an error like others."""
+    """A handler that reads and decodes by itself, so that a request that is missing, never comes, or
+    cannot be decoded is an error like others: for grpc.aio it takes a stream of requests. A handler of
+    one request would not even be called when there is none, and the call would never be answered."""
     invoke = _invoker(exchange, replies, rule, servicer)
     deadlines = budget.deadlines
     figures = exchange.metrics.of(rule.full_name)
 
-    async def handle(raw: bytes, context: Context) -> bytes:
+    async def handle(_requests: object, context: Context) -> bytes:
         call, token = exchange.open(rule, context)
         request: Message | None = None
         # Without the loop it would ask for the id of the process, which is a system call.
         task = asyncio.current_task(budget.loop)
         assert task is not None and call.deadline is not None
         deadlines.watch(task, call.deadline)
-        budget.in_flight += 1
+        counted = 0
         try:
+            raw = await context.read()
+            # Only now: who is slow to ask takes nobody's place.
+            counted = 1
+            budget.in_flight += 1
             if budget.in_flight > budget.limit:
                 raise TooManyCalls(retry_after=0.5)
             await exchange.admit(call, token)
+            if raw is aio.EOF:
+                await request_missing(rule)
             request = decoded(rule, raw)
             reply = await invoke(request, call)
         except asyncio.CancelledError:
@@ -76,12 +85,12 @@ def unary_handler(
             return reply
         finally:
             deadlines.forget(task)
-            budget.in_flight -= 1
+            budget.in_flight -= counted
         exchange.finish(call, figures, error.code, error=error, request=request)
         await abort(context, error, call.request_id)
         raise AssertionError("abort returned")
 
-    return grpc.unary_unary_rpc_method_handler(handle)
+    return grpc.stream_unary_rpc_method_handler(handle)
 
 
 def _invoker(

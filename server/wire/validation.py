@@ -1,8 +1,9 @@
 """Decodes and validates requests: wrong bytes and broken field rules become INVALID_ARGUMENT."""
 
+import asyncio
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
 import protovalidate
 from google.protobuf.descriptor import FieldDescriptor
@@ -15,6 +16,9 @@ from server.wire.policies import MethodKind, MethodRule, is_secret
 MOST_VIOLATIONS = 32
 """Violations told in one answer; a request with a thousand wrong items gets the first ones."""
 
+CANCELLATION_SECONDS = 0.05
+"""How much later than the end of its requests the news may come that a call was cancelled."""
+
 _ONE_REQUEST = (MethodKind.UNARY, MethodKind.SERVER_STREAM)
 
 _validator = protovalidate.Validator()
@@ -25,6 +29,20 @@ class Undecodable(InvalidArgument):
 
     reason = "WIRE_ERROR_REASON_UNDECODABLE"
     message = "The request is not a {message}."
+
+
+class RequestMissing(InvalidArgument):
+    """The call ended where its one request was due."""
+
+    reason = "WIRE_ERROR_REASON_REQUEST_MISSING"
+    message = "The call ended without a {message}."
+
+
+async def request_missing(rule: MethodRule) -> NoReturn:
+    """Refuses a call whose requests ended before the first one. A cancelled call, or one whose request
+    is too large, looks the same for a moment; those end here by their cancellation."""
+    await asyncio.sleep(CANCELLATION_SECONDS)
+    raise RequestMissing(message=rule.request.DESCRIPTOR.full_name)
 
 
 def decoded(rule: MethodRule, raw: bytes) -> Message:

@@ -18,6 +18,7 @@ from tests.support.services import all_methods
 from tests.support.statuses import reason_of
 
 METHODS = all_methods()
+ONE_REQUEST = [method for method in METHODS if not method.client_streaming]
 FORBIDDEN = {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED}
 EXAMPLES = 25
 UNHEARD = "Internal error from Core"
@@ -93,6 +94,25 @@ async def test_raw_bytes(fuzzed: Any, method: MethodDescriptor) -> None:
     for raw in examples(st.binary(max_size=200), EXAMPLES):
         if method.name != "LogOut":
             await _check(server, method, raw, person.metadata)
+
+
+@pytest.mark.parametrize("method", ONE_REQUEST, ids=lambda method: method.full_name[13:])
+async def test_no_request_at_all(fuzzed: Any, method: MethodDescriptor) -> None:
+    server, person = fuzzed
+    path = f"/{method.containing_service.full_name}/{method.name}"
+    make = server.channel.stream_stream if method.server_streaming else server.channel.stream_unary
+    metadata = () if "PUBLIC" in demands()[method.full_name].access else person.metadata
+    call = make(path)([], metadata=metadata)
+    with pytest.raises(aio.AioRpcError) as raised:
+        async with asyncio.timeout(20):
+            await (call.read() if method.server_streaming else call)
+    told = (raised.value.code(), reason_of(raised.value))
+    # Who may not call the method is told that first.
+    assert told in {
+        (grpc.StatusCode.INVALID_ARGUMENT, "WIRE_ERROR_REASON_REQUEST_MISSING"),
+        (grpc.StatusCode.PERMISSION_DENIED, "WIRE_ERROR_REASON_ACCESS_DENIED"),
+        (grpc.StatusCode.PERMISSION_DENIED, "WIRE_ERROR_REASON_STEP_UP_REQUIRED"),
+    }
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name[13:])

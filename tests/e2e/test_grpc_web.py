@@ -12,6 +12,7 @@ from greenroom.chat.v1 import event_service_pb2 as event_pb
 from tests.support.site import Site
 
 AUTH = "/greenroom.auth.v1.AuthService"
+EVENTS = "/greenroom.chat.v1.EventService/WatchEvents"
 PAGE = "http://localhost:5173"
 TRAILERS = 0x80
 
@@ -51,6 +52,15 @@ def test_a_call_in_binary(site: Site, rest: httpx.Client) -> None:
     assert auth_pb.GetMeResponse.FromString(message).user.id == ann.id
     assert flags == TRAILERS
     assert trailers(end)["grpc-status"] == "0"
+
+
+@pytest.mark.parametrize("path", [f"{AUTH}/GetMe", EVENTS])
+def test_an_empty_body(site: Site, rest: httpx.Client, path: str) -> None:
+    reply = rest.post(
+        path, headers=headers("application/grpc-web+proto", **site.person("ann").headers)
+    )
+    assert reply.headers["grpc-status"] == "3"
+    assert "ended without a" in reply.headers["grpc-message"]
 
 
 def test_a_call_in_text(site: Site, rest: httpx.Client) -> None:

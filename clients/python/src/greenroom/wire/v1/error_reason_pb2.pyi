@@ -60,6 +60,10 @@ class _WireErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WireE
     """INTERNAL: unforeseen; the request id finds the log record."""
     WIRE_ERROR_REASON_NOT_FOUND: _WireErrorReason.ValueType  # 18
     """NOT_FOUND: no such resource, or none that the caller can see."""
+    WIRE_ERROR_REASON_REQUEST_MISSING: _WireErrorReason.ValueType  # 19
+    """INVALID_ARGUMENT: the call ended without the one request message that its method takes, such as
+    gRPC-web with an empty body. (gRPC's own libraries say INTERNAL or UNIMPLEMENTED.)
+    """
 
 class WireErrorReason(_WireErrorReason, metaclass=_WireErrorReasonEnumTypeWrapper):
     """Reasons in `google.rpc.ErrorInfo.reason` that do not belong to one module. The domain is `greenroom`."""
@@ -102,4 +106,8 @@ WIRE_ERROR_REASON_INTERNAL: WireErrorReason.ValueType  # 17
 """INTERNAL: unforeseen; the request id finds the log record."""
 WIRE_ERROR_REASON_NOT_FOUND: WireErrorReason.ValueType  # 18
 """NOT_FOUND: no such resource, or none that the caller can see."""
+WIRE_ERROR_REASON_REQUEST_MISSING: WireErrorReason.ValueType  # 19
+"""INVALID_ARGUMENT: the call ended without the one request message that its method takes, such as
+gRPC-web with an empty body. (gRPC's own libraries say INTERNAL or UNIMPLEMENTED.)
+"""
 Global___WireErrorReason: _TypeAlias = WireErrorReason  # noqa: Y015
