@@ -3,10 +3,10 @@
 import asyncio
 import sys
 
-from server.wire.transport import choose_transport
+from server.core.config import hand_on, settings_from_environment
 
 # As the server does, and like it before grpc is imported.
-choose_transport()
+hand_on(settings_from_environment())
 
 import grpc  # noqa: E402
 import uvloop  # noqa: E402

@@ -6,15 +6,13 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from server.core.config import Settings, SettingsError, settings_from_environment
+from server.core.config import Settings, SettingsError, hand_on, settings_from_environment
 
 
 def _serve(settings: Settings, _arguments: argparse.Namespace) -> int:
     import uvloop
 
-    from server.wire.transport import choose_transport
-
-    choose_transport()
+    hand_on(settings)
 
     from server.main import serve
     from server.wire.logs import configure

@@ -18,6 +18,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "environment_for_child",
+    "hand_on",
     "load_settings",
     "settings_from_environment",
 ]
@@ -49,6 +50,7 @@ class Settings:
 
     grpc_host: str
     grpc_port: int
+    grpc_experiments: str
     http_host: str
     http_port: int
     public_url: str
@@ -154,6 +156,11 @@ def settings_from_environment() -> Settings:
     """The settings of this process: its environment, and beneath it ``.env`` of its folder."""
     dotenv = Path(".env")
     return load_settings({**(read_dotenv(dotenv) if dotenv.is_file() else {}), **os.environ})
+
+
+def hand_on(settings: Settings) -> None:
+    """Puts into this process's environment what a library reads there itself; before it is imported."""
+    os.environ["GRPC_EXPERIMENTS"] = settings.grpc_experiments
 
 
 def environment_for_child(

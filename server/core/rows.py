@@ -99,14 +99,6 @@ class Row(Model):
             raise RowGone()
         return 1
 
-    @classmethod
-    def get_by_id(cls, pk: Any) -> Self:
-        """The row with this id; raises ``DoesNotExist``."""
-        row = _first(cls, {"id": pk})
-        if row is None:
-            raise cls.DoesNotExist(f"{cls.__name__} {pk} does not exist")  # type: ignore[attr-defined]
-        return row
-
 
 class RowGone(Aborted):
     """The row to be changed is not in its table: never inserted, or deleted meanwhile."""

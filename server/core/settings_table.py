@@ -127,6 +127,15 @@ SETTINGS = (
     ),
     Setting("GRPC_HOST", TEXT, "127.0.0.1", "Address the gRPC server listens on."),
     Setting("GRPC_PORT", PORT, "50051", "Its port; 0 takes any that is free."),
+    # Threads of gRPC's event engine read the sockets and hand every event on to the thread that wakes the
+    # loop; the pollers of before read them on that thread. A unary call costs a fifth less CPU for it,
+    # streams the same.
+    Setting(
+        "GRPC_EXPERIMENTS",
+        TEXT,
+        "-event_engine_listener",
+        "What gRPC itself is to do otherwise than by default, as it spells it.",
+    ),
     Setting("HTTP_HOST", TEXT, "127.0.0.1", "Address of Envoy's public listener."),
     Setting("HTTP_PORT", PORT, "8080", "Its port: gRPC, gRPC-web and REST for everybody outside."),
     Setting(

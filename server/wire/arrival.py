@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Iterable
+from contextvars import ContextVar
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 from urllib.parse import unquote
@@ -10,6 +11,10 @@ from urllib.parse import unquote
 from grpc import aio
 
 Network = IPv4Network | IPv6Network
+
+METADATA: "ContextVar[Iterable[tuple[str, str | bytes]]]" = ContextVar("metadata", default=())
+"""The metadata of the call whose task this is, as grpc.aio has them when it looks for the handler; the
+context would decode them once more."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -47,7 +52,9 @@ class ArrivalReader:
         """Everything in one pass over the metadata."""
         arrival = Arrival()
         forwarded = ""
-        for key, value in context.invocation_metadata() or ():
+        metadata = METADATA.get()
+        METADATA.set(())  # A stream would hold them for as long as it is open.
+        for key, value in metadata:
             if key == "authorization":
                 arrival.authorization = _text(value)
             elif key == "x-request-id":

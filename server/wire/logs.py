@@ -68,14 +68,15 @@ class CallLog:
     """The line that each finished call leaves. Used on the loop's thread only."""
 
     def __init__(self, style: str = "json", out: BinaryIO | None = None) -> None:
-        self._as_json = style == "json"
         self._out = out or sys.stdout.buffer
-        self._lines: list[bytes] = []
+        self._encode = orjson.dumps if style == "json" else _as_text
+        self._lines: list[Mapping[str, Any]] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def write(self, fields: Mapping[str, Any]) -> None:
-        """Takes one line; it is on its way to the output within ``FLUSH_SECONDS``."""
-        self._lines.append(orjson.dumps(fields) if self._as_json else _as_text(fields))
+        """Takes one line; it is on its way to the output within ``FLUSH_SECONDS``, encoded beside
+        others: that is quicker than each by itself."""
+        self._lines.append(fields)
         if len(self._lines) >= _FLUSH_LINES:
             self.flush()
         elif self._timer is None:
@@ -88,7 +89,7 @@ class CallLog:
             self._timer = None
         if self._lines:
             lines, self._lines = self._lines, []
-            self._out.write(b"\n".join(lines) + b"\n")
+            self._out.write(b"\n".join(map(self._encode, lines)) + b"\n")
             self._out.flush()
 
 

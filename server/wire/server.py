@@ -10,6 +10,7 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from server.wire.arrival import METADATA
 from server.wire.exchange import Exchange
 from server.wire.idempotency import ReplyStore
 from server.wire.policies import MethodKind, check_contract, rule_of
@@ -25,7 +26,7 @@ STREAM_DRAIN_SHARE = 0.6
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    """Finds the handler of a method by its path."""
+    """Finds the handler of a method by its path; called in the task that will run it."""
 
     def __init__(self, handlers: dict[str, "grpc.RpcMethodHandler[bytes, bytes]"]) -> None:
         self._handlers = handlers
@@ -33,6 +34,7 @@ class _Handlers(grpc.GenericRpcHandler):
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
+        METADATA.set(handler_call_details.invocation_metadata or ())
         return self._handlers.get(handler_call_details.method)
 
 
