@@ -2,7 +2,6 @@
 
 import logging
 import time
-from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
@@ -126,21 +125,10 @@ class Exchange:
         """Counts the call and writes its line."""
         seconds = time.monotonic() - call.opened
         figures.count(code, seconds)
-        line: dict[str, Any] = {
-            "time": datetime.now(UTC),
-            "method": call.method,
-            "code": code,
-            "ms": round(seconds * 1000, 3),
-            "caller": call.caller.principal,
-            "address": call.address,
-            "request_id": call.request_id,
-        }
-        if call.traceparent:
-            line["trace_id"] = call.traceparent[3:35]
-        if error is not None:
-            line["reason"] = error.reason
+        shown = None
         if request is not None and (
             self._log_requests == "all" or (error is not None and self._log_requests == "failed")
         ):
-            line["request"] = redacted(request)
-        self._log.write(line)
+            shown = redacted(request)
+        reason = "" if error is None else error.reason
+        self._log.write((time.time(), call, code, seconds, reason, shown))

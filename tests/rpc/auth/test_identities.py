@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from server.core.db import database
 from server.core.ids import new_id
 from server.core.sealing import SealBroken
 from server.core.unit import Unit
-from server.wire.logs import CallLog
+from server.wire.logs import CallLog, fields_of
 from tests.rpc.auth.oauth_scenes import (
     identities_of,
     identity_rows,
@@ -224,9 +224,9 @@ async def test_no_token_is_found_in_database_or_log(
     said: list[str] = []
     write = CallLog.write
 
-    def keep(log: CallLog, fields: Mapping[str, Any]) -> None:
-        said.append(orjson.dumps(fields).decode())
-        write(log, fields)
+    def keep(log: CallLog, line: Any) -> None:
+        said.append(orjson.dumps(fields_of(line)).decode())
+        write(log, line)
 
     monkeypatch.setattr(CallLog, "write", keep)
     logging.getLogger().addHandler(handler := _Keeping(said))
