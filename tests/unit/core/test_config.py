@@ -1,5 +1,8 @@
 """Settings: a table that is complete, errors that name everything at once, the production guard."""
 
+import os
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -9,6 +12,7 @@ from server.core.config import (
     SETTINGS,
     Settings,
     SettingsError,
+    hand_on,
     load_settings,
     read_dotenv,
     settings_from_environment,
@@ -132,3 +136,16 @@ def test_a_rate_without_a_burst_allows_its_amount_at_once() -> None:
     assert rate.per_second == 3.0
     assert Rate.parse(str(rate)) == rate
     assert Rate.parse("OFF") is None
+
+
+def test_what_grpc_reads_itself_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRPC_EXPERIMENTS", "")
+    hand_on(load_settings({}))
+    assert os.environ["GRPC_EXPERIMENTS"] == "-event_engine_listener"
+    hand_on(load_settings({"GRPC_EXPERIMENTS": "event_engine_listener"}))
+    assert os.environ["GRPC_EXPERIMENTS"] == "event_engine_listener"
+
+
+def test_grpc_is_not_imported_before_that() -> None:
+    said = "import sys, server.__main__; sys.exit('grpc' in sys.modules)"
+    subprocess.run([sys.executable, "-c", said], check=True)
