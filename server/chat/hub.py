@@ -31,7 +31,9 @@ delay from about 100 ms on."""
 FAN_OUT_SHARE = 4
 MOST_COALESCE_SECONDS = 0.1
 """When starting the writes of one tick takes longer than a fourth of the time to the next one, that time
-grows, up to this: hundreds of busy subscribers then starve neither the sends nor the calls beside them."""
+grows, up to this: hundreds of busy subscribers then starve neither the sends nor the calls beside them.
+It grows with the events that a write carries only: where each carries one or two, as with many small
+rooms, to wait for longer would cost everybody time and save hardly a write."""
 FILL_EVENTS = 1024
 """A larger hole in a ring is not filled: its subscribers read from the database, at their own pace."""
 FILL_CHANGES = 256
@@ -65,6 +67,8 @@ class Hub:
         self._due: list[Subscriber] = []
         self._tick_at = 0.0
         self._window = COALESCE_SECONDS
+        self._replies = self._events = 0
+        """What was written since the writes of the last tick."""
         self._pages = PageCache(history)
         self._filling: set[Ring] = set()
         self._changing: set[Ring] = set()
@@ -81,6 +85,11 @@ class Hub:
     def hot_time(self) -> float:
         """Until when a subscriber who writes now is not written to again."""
         return self.now() + self._window
+
+    def wrote(self, events: int) -> None:
+        """A subscriber was given a reply of so many events."""
+        self._replies += 1
+        self._events += events
 
     def defer(self, subscriber: Subscriber) -> None:
         """Has a subscriber woken by the next tick. Ticks come at multiples of ``COALESCE_SECONDS``."""
@@ -103,8 +112,10 @@ class Hub:
         self._timers.call_soon(partial(self._measure, self.now()))
 
     def _measure(self, begun: float) -> None:
-        window = FAN_OUT_SHARE * (self.now() - begun)
-        self._window = min(max(window, COALESCE_SECONDS), MOST_COALESCE_SECONDS)
+        worth = COALESCE_SECONDS * self._events / max(1, self._replies)
+        window = min(FAN_OUT_SHARE * (self.now() - begun), worth, MOST_COALESCE_SECONDS)
+        self._window = max(window, COALESCE_SECONDS)
+        self._replies = self._events = 0
 
     # Who watches what.
 

@@ -171,7 +171,7 @@ class Subscriber:
         Channels whose next event is not in memory any more move to :attr:`behind`.
         """
         parts: list[bytes] = []
-        size = 0
+        size = events = 0
         while self.news:
             ring = next(iter(self.news))
             position = self.positions[ring]
@@ -197,11 +197,13 @@ class Subscriber:
                 following, part = ring.chunk(position.next)
                 if parts and size + len(part) > REPLY_BYTES:
                     break
+                events += following - position.next
                 position.next = following
             parts.append(part)
             size += len(part)
         if not parts:
             return b""
+        self._hub.wrote(events)
         # With more to come than fits into a reply the reader lags: nothing is gained by waiting.
         self.hot_until = 0.0 if self.news else self._hub.hot_time()
         return parts[0] if len(parts) == 1 else b"".join(parts)
