@@ -141,7 +141,7 @@ def test_a_rate_without_a_burst_allows_its_amount_at_once() -> None:
 def test_what_grpc_reads_itself_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRPC_EXPERIMENTS", "")
     hand_on(load_settings({}))
-    assert os.environ["GRPC_EXPERIMENTS"] == "-event_engine_listener"
+    assert os.environ["GRPC_EXPERIMENTS"] == "-event_engine_listener,fuse_filters"
     hand_on(load_settings({"GRPC_EXPERIMENTS": "event_engine_listener"}))
     assert os.environ["GRPC_EXPERIMENTS"] == "event_engine_listener"
 
