@@ -49,6 +49,13 @@ class Caller(Rights):
     only what says so."""
     signed_by: str = ""
     """Id of the key that signed the caller's token; empty for callers of another kind."""
+    principal: str = field(init=False, repr=False, compare=False)
+    """A stable key for limits, idempotency and logs, such as ``user:0190...``; made once, since each call
+    of a caller that is remembered asks for it more than once."""
+
+    def __post_init__(self) -> None:
+        principal = f"{self.kind}:{self.user_id}" if self.user_id else self.kind
+        object.__setattr__(self, "principal", principal)
 
     @property
     def is_anonymous(self) -> bool:
@@ -58,11 +65,6 @@ class Caller(Rights):
     def is_raised(self, now: datetime) -> bool:
         """True while the session counts as raised by a fresh factor."""
         return self.privileged_until is not None and self.privileged_until > now
-
-    @property
-    def principal(self) -> str:
-        """A stable key for limits, idempotency and logs, such as ``user:0190...``."""
-        return f"{self.kind}:{self.user_id}" if self.user_id else self.kind
 
 
 ANONYMOUS = Caller()

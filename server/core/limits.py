@@ -48,15 +48,16 @@ class MemoryCounters:
     def take_now(self, key: str, rate: Rate, cost: int = 1) -> float:
         """0 when allowed, else the seconds to wait."""
         now = self._now()
-        spacing = rate.period / rate.amount
-        idle_at = self._idle_at.pop(key, 0.0)
-        base = idle_at if idle_at > now else now
-        wait = base + cost * spacing - rate.burst * spacing - now
+        idle_at = self._idle_at
+        # Taken out and put in again: the longest unused stand first.
+        before = idle_at.pop(key, now)
+        after = (before if before > now else now) + cost * rate.spacing
+        wait = after - now - rate.slack
         if wait > _TOLERANCE:
-            self._idle_at[key] = idle_at
+            idle_at[key] = before
             return wait
-        self._idle_at[key] = base + cost * spacing
-        if len(self._idle_at) > MOST_KEYS:
+        idle_at[key] = after
+        if len(idle_at) > MOST_KEYS:
             self._forget(now)
         return 0.0
 

@@ -1,7 +1,7 @@
 """How often something may happen, as settings write it: ``30/10s:60``."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 _FORM = re.compile(r"(\d{1,9})/(\d{1,6}(?:\.\d{1,3})?)s(?::(\d{1,9}))?", re.ASCII)
@@ -17,6 +17,15 @@ class Rate:
     amount: int
     period: float
     burst: int
+    spacing: float = field(init=False, repr=False, compare=False)
+    """Seconds between two events in the long run."""
+    slack: float = field(init=False, repr=False, compare=False)
+    """Seconds by which a burst runs ahead of that."""
+
+    def __post_init__(self) -> None:
+        spacing = self.period / self.amount
+        object.__setattr__(self, "spacing", spacing)
+        object.__setattr__(self, "slack", self.burst * spacing)
 
     @classmethod
     def parse(cls, text: str) -> Self | None:

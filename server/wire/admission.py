@@ -1,11 +1,12 @@
 """The checks between the arrival of a call and its decoding: budget, limits, identity, policy."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from server.core.caller import ANONYMOUS, Caller
 from server.core.clock import Clock
 from server.core.errors import (
     CredentialsInvalid,
+    GreenroomError,
     PermissionDenied,
     RateLimited,
     ResourceExhausted,
@@ -15,7 +16,10 @@ from server.core.errors import (
 from server.core.limits import Counters
 from server.core.rates import Rate
 from server.wire.auth_ports import Authenticator
+from server.wire.call import Call
 from server.wire.policies import AccessRule, MethodRule
+
+AuditDenial = Callable[[Call, GreenroomError], Awaitable[None]]
 
 PER_ADDRESS = frozenset({"LOGIN", "MAIL"})
 """Rate classes of calls that are made before anybody is signed in: counted by address."""
@@ -41,7 +45,7 @@ class AccessDenied(PermissionDenied):
 
 
 class Admission:
-    """Decides, before anything is decoded, whether a call goes on, and who makes it."""
+    """What decides, before anything is decoded, whether a call goes on, and who makes it."""
 
     def __init__(
         self,
@@ -52,68 +56,126 @@ class Admission:
         address_rate: Rate | None,
         class_rates: Mapping[str, Rate | None],
     ) -> None:
-        self._authenticator = authenticator
-        self._counters = counters
-        self._clock = clock
-        self._address_rate = address_rate
-        self._class_rates = class_rates
-        self._shared = counters.is_shared
-
-    def check_address(self, address: str) -> None:
-        """Raises ``RateLimited`` when the address makes too many calls of any kind.
-
-        Counted in this process only: it guards the process, not an account.
-        """
-        if self._address_rate is not None:
-            wait = self._counters.take_now("address:" + address, self._address_rate)
-            if wait > 0:
-                raise RateLimited(retry_after=wait)
-
-    async def check_class(self, rule: MethodRule, caller: Caller, address: str) -> None:
-        """Raises ``RateLimited`` when the caller makes too many calls of the method's class."""
-        if rule.rate_class in PER_ADDRESS:
-            await self._take(rule.rate_class, f"{rule.full_name}:{address}")
-        else:
-            await self.check_rate(rule.rate_class, caller, address)
+        self.authenticator = authenticator
+        self.counters = counters
+        self.clock = clock
+        self.address_rate = address_rate
+        self.class_rates = class_rates
 
     async def check_rate(self, rate_class: str, caller: Caller, address: str) -> None:
         """Raises ``RateLimited`` when the caller is over the rate of a class."""
-        await self._take(rate_class, caller.principal if caller.user_id else address)
+        waiting = self.count(
+            self.class_rates.get(rate_class),
+            f"{rate_class}:{caller.principal if caller.user_id else address}",
+        )
+        if waiting is not None:
+            await waiting
 
-    async def _take(self, rate_class: str, who: str) -> None:
-        rate = self._class_rates.get(rate_class)
+    def count(self, rate: Rate | None, key: str) -> Awaitable[None] | None:
+        """Counts one event and raises ``RateLimited`` when there were too many; what counts it has to be
+        awaited when the counters are shared with other processes."""
         if rate is None:
-            return
-        key = f"{rate_class}:{who}"
-        if self._shared:
-            wait = await self._counters.take(key, rate)
-        else:
-            wait = self._counters.take_now(key, rate)
+            return None
+        if self.counters.is_shared:
+            return self._count_shared(rate, key)
+        wait = self.counters.take_now(key, rate)
+        if wait > 0:
+            raise RateLimited(retry_after=wait)
+        return None
+
+    async def _count_shared(self, rate: Rate, key: str) -> None:
+        wait = await self.counters.take(key, rate)
         if wait > 0:
             raise RateLimited(retry_after=wait)
 
-    def identify_cached(self, rule: MethodRule, token: str) -> Caller | None:
-        """The caller without any waiting, or ``None`` when :meth:`identify` has to be asked."""
-        if rule.access.public or (rule.access.unsigned and not token):
-            return ANONYMOUS
+
+class Gate:
+    """The admission to one method, put together when the method is registered.
+
+    A call of somebody who is remembered passes without waiting for anything, and then pays for one
+    function: everybody whom its policy lets in without a further look is known beforehand.
+    """
+
+    def __init__(self, admission: Admission, rule: MethodRule, audit_denial: AuditDenial) -> None:
+        access = rule.access
+        self._admission = admission
+        self._rule = rule
+        self._audit_denial = audit_denial
+        self._authenticate_cached = admission.authenticator.authenticate_cached
+        self._clock = admission.clock
+        self._address_rate = admission.address_rate
+        self._rate = admission.class_rates.get(rule.rate_class)
+        by_address = rule.rate_class in PER_ADDRESS
+        self._by_address = by_address
+        self._prefix = f"{rule.rate_class}:" + (f"{rule.full_name}:" if by_address else "")
+        self._anybody = access.public
+        self._unsigned = access.unsigned
+        self._any_user = access.signed_in and not access.permission and not access.step_up
+
+    def admit(self, call: Call, token: str) -> Awaitable[None] | None:
+        """Limit per address, identity, policy, limit per caller; raises at the first that fails. What
+        could not be decided at once is returned, to be awaited."""
+        rate = self._address_rate
+        if rate is not None:
+            # Counted in this process only: it guards the process, not an account.
+            wait = self._admission.counters.take_now("address:" + call.address, rate)
+            if wait > 0:
+                raise RateLimited(retry_after=wait)
+        if self._anybody or (self._unsigned and not token):
+            return self._let_in(call, ANONYMOUS)
         if not token:
             raise CredentialsMissing
-        return self._authenticator.authenticate_cached(token)
+        caller = self._authenticate_cached(token)
+        if caller is None:
+            return self._identify(call, token)
+        return self._let_in(call, caller)
 
-    async def identify(self, token: str) -> Caller:
-        """The caller of a token that is not in the cache."""
-        return await self._authenticator.authenticate(token)
+    async def _identify(self, call: Call, token: str) -> None:
+        """Goes on with the caller of a token that is not remembered."""
+        waiting = self._let_in(call, await self._admission.authenticator.authenticate(token))
+        if waiting is not None:
+            await waiting
 
-    def check_policy(self, rule: MethodRule, caller: Caller) -> None:
+    def _let_in(self, call: Call, caller: Caller) -> Awaitable[None] | None:
+        call.caller = caller
+        if not (self._any_user and caller.kind == "user" and not caller.deleted):
+            try:
+                self._check_policy(caller)
+            except PermissionDenied as denial:
+                if self._rule.audit:
+                    return self._denied(call, denial)
+                raise
+        return self._count(call)
+
+    async def _denied(self, call: Call, denial: PermissionDenied) -> None:
+        # Counted first: nobody fills the audit log faster than they may call.
+        waiting = self._count(call)
+        if waiting is not None:
+            await waiting
+        await self._audit_denial(call, denial)
+        raise denial
+
+    def _count(self, call: Call) -> Awaitable[None] | None:
+        """The limit of the caller, or of the address where nobody is signed in yet."""
+        rate = self._rate
+        if rate is None:
+            return None
+        caller = call.caller
+        by_caller = caller.user_id and not self._by_address
+        return self._admission.count(
+            rate, self._prefix + (caller.principal if by_caller else call.address)
+        )
+
+    def _check_policy(self, caller: Caller) -> None:
         """Raises ``AccessDenied`` or ``StepUpRequired`` unless the policy lets the caller in, and
         ``CredentialsInvalid`` for an account that is deleted."""
-        access = rule.access
-        if access.public:
+        access = self._rule.access
+        if self._anybody:
             return
         if caller.deleted and not access.deleted_too:
             raise CredentialsInvalid
         if not _kind_allowed(access, caller) or not _permitted(access, caller):
-            raise AccessDenied(method=rule.full_name)
+            raise AccessDenied(method=self._rule.full_name)
         if access.step_up and not caller.is_raised(self._clock.now()):
             raise StepUpRequired
 
@@ -128,9 +190,3 @@ def _kind_allowed(access: AccessRule, caller: Caller) -> bool:
 
 def _permitted(access: AccessRule, caller: Caller) -> bool:
     return not access.permission or caller.may(access.permission)
-
-
-def bearer(authorization: str) -> str:
-    """The token of an ``authorization`` value (RFC 6750); empty when it holds none."""
-    scheme, _, token = authorization.partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""

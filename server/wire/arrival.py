@@ -5,11 +5,12 @@ import secrets
 from collections.abc import Iterable
 from contextvars import ContextVar
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Any
+from typing import TypeVar
 from urllib.parse import unquote
 
-from grpc import aio
+from server.wire.call import Call
 
+V = TypeVar("V")
 Network = IPv4Network | IPv6Network
 
 METADATA: "ContextVar[Iterable[tuple[str, str | bytes]]]" = ContextVar("metadata", default=())
@@ -20,23 +21,14 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 LONGEST_AGENT = 256
 """Characters of a user agent that are kept."""
-
-
-class Arrival:
-    """What is known of a call before anything of it is checked."""
-
-    __slots__ = ("address", "authorization", "request_id", "traceparent", "user_agent")
-
-    def __init__(self) -> None:
-        self.request_id = ""
-        self.traceparent = ""
-        self.address = ""
-        self.user_agent = ""
-        self.authorization = ""
+LONGEST_ADDRESS = 64
+"""Characters of an address that a proxy tells of; none is longer."""
+MOST_PEERS = 10_000
+"""Peers, and addresses that proxies told of, whose text is remembered as it was read."""
 
 
 class ArrivalReader:
-    """Makes an :class:`Arrival` of a call's context.
+    """Reads what came with a call.
 
     ``x-forwarded-for`` counts only when the peer is one of the trusted proxies, and then only its
     last entry: the one that the proxy itself has added.
@@ -45,50 +37,54 @@ class ArrivalReader:
     def __init__(self, trusted_proxies: Iterable[str]) -> None:
         self._trusted = tuple(ip_network(proxy) for proxy in trusted_proxies)
         self._peers: dict[str, tuple[str, bool]] = {}
+        self._forwarded: dict[str, str] = {}
         self._prefix = secrets.token_hex(6)
         self._count = 0
 
-    def read(self, context: "aio.ServicerContext[Any, Any]") -> Arrival:
-        """Everything in one pass over the metadata."""
-        arrival = Arrival()
-        forwarded = ""
+    def read(self, call: Call, peer: str) -> str:
+        """Fills in what the metadata and the peer tell of a call that was just opened, in one pass;
+        returns the bearer token that came with it (RFC 6750), empty when there is none."""
+        token = forwarded = ""
         metadata = METADATA.get()
         METADATA.set(())  # A stream would hold them for as long as it is open.
         for key, value in metadata:
             if key == "authorization":
-                arrival.authorization = _text(value)
+                text = _text(value)
+                token = text[7:].strip() if text.startswith("Bearer ") else _bearer(text)
+            elif key == "user-agent":
+                call.user_agent = _text(value)[:LONGEST_AGENT]
             elif key == "x-request-id":
                 text = _text(value)
                 if _REQUEST_ID.match(text):
-                    arrival.request_id = text
-            elif key == "user-agent":
-                arrival.user_agent = _text(value)[:LONGEST_AGENT]
+                    call.request_id = text
             elif key == "x-forwarded-for":
                 forwarded = _text(value)
             elif key == "traceparent":
                 text = _text(value)
                 if _TRACEPARENT.match(text):
-                    arrival.traceparent = text
-        if not arrival.request_id:
+                    call.traceparent = text
+        if not call.request_id:
             self._count += 1
-            arrival.request_id = f"{self._prefix}-{self._count:x}"
-        arrival.address = self._address(context.peer(), forwarded)
-        return arrival
-
-    def _address(self, peer: str, forwarded: str) -> str:
+            call.request_id = f"{self._prefix}-{self._count:x}"
         known = self._peers.get(peer)
         if known is None:
-            if len(self._peers) > 10_000:
-                self._peers.clear()
-            known = self._peers[peer] = self._parsed(peer)
-        address, trusted = known
-        if trusted and forwarded:
-            last = forwarded.rpartition(",")[2].strip()
+            known = _keep(self._peers, peer, self._parsed(peer))
+        call.address, trusted = known
+        if forwarded and trusted:
+            call.address = self._told(forwarded, call.address)
+        return token
+
+    def _told(self, forwarded: str, proxy: str) -> str:
+        """The address that a trusted proxy names last, or its own when that is none."""
+        last = forwarded.rpartition(",")[2].strip()
+        address = self._forwarded.get(last)
+        if address is None and len(last) <= LONGEST_ADDRESS:
             try:
-                return ip_address(last).compressed
+                address = ip_address(last).compressed
             except ValueError:
-                return address
-        return address
+                address = ""
+            _keep(self._forwarded, last, address)
+        return address or proxy
 
     def _parsed(self, peer: str) -> tuple[str, bool]:
         """Address of a peer such as ``ipv4:127.0.0.1:5`` or ``ipv6:%5B::1%5D:5``."""
@@ -101,6 +97,20 @@ class ArrivalReader:
         except ValueError:
             return peer[:64], False
         return address.compressed, any(address in network for network in self._trusted)
+
+
+def _bearer(authorization: str) -> str:
+    """The token of an ``authorization`` value; empty when it holds none."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _keep(known: dict[str, V], key: str, value: V) -> V:
+    """Remembers a value, among so many."""
+    if len(known) > MOST_PEERS:
+        known.clear()
+    known[key] = value
+    return value
 
 
 def _text(value: str | bytes) -> str:

@@ -10,9 +10,8 @@ from server.core.errors import GreenroomError, ResourceExhausted
 
 if TYPE_CHECKING:
     from server.core.clock import Clock
-    from server.core.db import Database
     from server.core.unit import Unit
-    from server.wire.admission import Admission
+    from server.wire.exchange import Exchange
     from server.wire.policies import MethodRule
 
 T = TypeVar("T")
@@ -62,13 +61,11 @@ class Call:
     """
 
     __slots__ = (
-        "_admission",
+        "_closing",
         "_context",
-        "_database",
+        "_exchange",
         "address",
         "caller",
-        "clock",
-        "closing",
         "deadline",
         "opened",
         "request_id",
@@ -82,33 +79,32 @@ class Call:
     unit: "Unit"
     """The unit of work of this call; only in plain ``def`` methods."""
 
-    def __init__(
-        self,
-        rule: "MethodRule",
-        *,
-        clock: "Clock",
-        database: "Database",
-        admission: "Admission",
-        request_id: str,
-        address: str,
-        user_agent: str,
-        traceparent: str,
-        deadline: float | None,
-    ) -> None:
+    def __init__(self, rule: "MethodRule", exchange: "Exchange") -> None:
         self.rule = rule
-        self.clock = clock
-        self.caller: Caller = ANONYMOUS
-        self.request_id = request_id
-        self.address = address
-        self.user_agent = user_agent
-        self.traceparent = traceparent
-        self.deadline = deadline
-        self.closing = Closing()
-        self.stalled_error: type[GreenroomError] = StreamStalled
         self.opened = time.monotonic()
-        self._database = database
-        self._admission = admission
+        self.caller: Caller = ANONYMOUS
+        self.request_id = ""
+        self.address = ""
+        self.user_agent = ""
+        self.traceparent = ""
+        self.deadline: float | None = None
+        """When it must have ended, of ``time.monotonic()``; ``None`` for never."""
+        self.stalled_error: type[GreenroomError] = StreamStalled
+        self._exchange = exchange
+        self._closing: Closing | None = None
         self._context: CallContext | None = None
+
+    @property
+    def clock(self) -> "Clock":
+        """The server's clock."""
+        return self._exchange.clock
+
+    @property
+    def closing(self) -> Closing:
+        """What tells an open stream that it has to end."""
+        if self._closing is None:
+            self._closing = Closing()
+        return self._closing
 
     @property
     def method(self) -> str:
@@ -142,7 +138,7 @@ class Call:
         A stream is one call, so what its commands do would otherwise escape the limits of their
         unary counterparts.
         """
-        await self._admission.check_rate(rate_class, self.caller, self.address)
+        await self._exchange.admission.check_rate(rate_class, self.caller, self.address)
 
     async def run(
         self, work: "Callable[[Unit], T]", *, write: bool = True, serializable: bool = False
@@ -151,7 +147,7 @@ class Call:
 
         For the few ``async def`` methods that must leave the transaction between two units.
         """
-        return await self._database.run(
+        return await self._exchange.database.run(
             work,
             write=write,
             serializable=serializable,

@@ -7,12 +7,11 @@ from typing import Any, TypeAlias
 from google.protobuf.message import Message
 from grpc import aio
 
-from server.core.caller import Caller
 from server.core.clock import Clock
 from server.core.db import Database
-from server.core.errors import DeadlineExceeded, GreenroomError, PermissionDenied
+from server.core.errors import DeadlineExceeded, GreenroomError
 from server.core.unit import Unit
-from server.wire.admission import Admission, bearer
+from server.wire.admission import Admission, Gate
 from server.wire.arrival import ArrivalReader
 from server.wire.call import Call
 from server.wire.logs import CallLog
@@ -50,43 +49,19 @@ class Exchange:
 
     def open(self, rule: MethodRule, context: Context) -> tuple[Call, str]:
         """The call and the bearer token that came with it; checks nothing."""
-        arrival = self._arrivals.read(context)
+        call = Call(rule, self)
+        token = self._arrivals.read(call, context.peer())
         remaining = context.time_remaining()
         limit = rule.deadline
         if limit is None or (remaining is not None and remaining < limit):
             limit = remaining
-        call = Call(
-            rule,
-            clock=self.clock,
-            database=self.database,
-            admission=self.admission,
-            request_id=arrival.request_id,
-            address=arrival.address,
-            user_agent=arrival.user_agent,
-            traceparent=arrival.traceparent,
-            deadline=None if limit is None else time.monotonic() + limit,
-        )
-        token = bearer(arrival.authorization) if arrival.authorization else ""
+        if limit is not None:
+            call.deadline = call.opened + limit
         return call, token
 
-    async def admit(self, call: Call, token: str) -> None:
-        """Limit per address, identity, policy, limit per caller; raises at the first that fails."""
-        rule = call.rule
-        admission = self.admission
-        admission.check_address(call.address)
-        caller: Caller | None = admission.identify_cached(rule, token)
-        if caller is None:
-            caller = await admission.identify(token)
-        call.caller = caller
-        try:
-            admission.check_policy(rule, caller)
-        except PermissionDenied as denial:
-            if rule.audit:
-                # Counted first: nobody fills the audit log faster than they may call.
-                await admission.check_class(rule, caller, call.address)
-                await self.audit_denial(call, denial)
-            raise
-        await admission.check_class(rule, caller, call.address)
+    def gate(self, rule: MethodRule) -> Gate:
+        """The admission to a method."""
+        return Gate(self.admission, rule, self.audit_denial)
 
     async def audit_denial(self, call: Call, denial: GreenroomError) -> None:
         """A denied call of an audited method leaves a row, like the effect it did not have: denied by

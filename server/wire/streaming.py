@@ -14,7 +14,7 @@ from server.wire.exchange import Context, Exchange
 from server.wire.policies import MethodKind, MethodRule
 from server.wire.status import abort
 from server.wire.streams import OpenStream, StreamRegistry
-from server.wire.validation import decoded, request_missing
+from server.wire.validation import decoder, request_missing
 
 ABORT_SECONDS = 5.0
 """How long the status of a cut stream may take to leave; the transport is cancelled after that."""
@@ -50,6 +50,8 @@ class _Streaming:
         self._rule = rule
         self._servicer = servicer
         self._figures = exchange.metrics.of(rule.full_name)
+        self._decode = decoder(rule)
+        self._gate = exchange.gate(rule)
 
     async def serve_one(self, _requests: object, context: Context) -> None:
         """One request in, replies out."""
@@ -59,7 +61,7 @@ class _Streaming:
                 raw = await context.read()
             if raw is aio.EOF:
                 await request_missing(self._rule)
-            request = decoded(self._rule, raw)
+            request = self._decode(raw)
             await self._write_all(self._servicer(request, call), context, stream)
 
         await self._serve(context, body)
@@ -92,7 +94,9 @@ class _Streaming:
         stream: OpenStream | None = None
         try:
             self._streams.admit()
-            await exchange.admit(call, token)
+            waiting = self._gate.admit(call, token)
+            if waiting is not None:
+                await waiting
             task = asyncio.current_task()
             assert task is not None
             stream = self._streams.add(call, task)
@@ -140,4 +144,4 @@ class _Streaming:
             raw = await context.read()
             if raw is aio.EOF:
                 return
-            yield decoded(self._rule, raw)
+            yield self._decode(raw)

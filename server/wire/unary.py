@@ -19,10 +19,11 @@ from server.wire.idempotency import FIELD, ReplyStore
 from server.wire.policies import ContractError, MethodRule
 from server.wire.service import SERIALIZABLE
 from server.wire.status import abort
-from server.wire.validation import decoded, request_missing
+from server.wire.validation import decoder, request_missing
 
 Servicer = Callable[[Any, Call], Any]
-Invoke = Callable[[Message, Call], Awaitable[bytes]]
+Invoke = Callable[[Any, Call], Awaitable[Any]]
+"""Gives a reply, encoded or not, or what it was ``Refused`` with."""
 
 
 class UnaryBudget:
@@ -49,6 +50,8 @@ def unary_handler(
     cannot be decoded is an error like others: for grpc.aio it takes a stream of requests. A handler of
     one request would not even be called when there is none, and the call would never be answered."""
     invoke = _invoker(exchange, replies, rule, servicer)
+    decode = decoder(rule)
+    admit = exchange.gate(rule).admit
     deadlines = budget.deadlines
     figures = exchange.metrics.of(rule.full_name)
 
@@ -67,11 +70,15 @@ def unary_handler(
             budget.in_flight += 1
             if budget.in_flight > budget.limit:
                 raise TooManyCalls(retry_after=0.5)
-            await exchange.admit(call, token)
+            waiting = admit(call, token)
+            if waiting is not None:
+                await waiting
             if raw is aio.EOF:
                 await request_missing(rule)
-            request = decoded(rule, raw)
+            request = decode(raw)
             reply = await invoke(request, call)
+            if type(reply) is not bytes:
+                reply = _encoded(reply)
         except asyncio.CancelledError:
             if not deadlines.forget(task):
                 exchange.finish(call, figures, "CANCELLED", request=request)
@@ -102,20 +109,23 @@ def _invoker(
                 f"{rule.full_name}: REQUEST_ID stores its reply in the unit of the effect, so the "
                 "servicer method must be a plain `def`"
             )
-        return _on_loop(exchange, servicer)
-    return _in_unit(exchange, replies, rule, servicer)
+        invoke: Invoke = servicer
+    else:
+        invoke = _in_unit(exchange, replies, rule, servicer)
+    return _audited(exchange, invoke) if rule.audit else invoke
 
 
-def _on_loop(exchange: Exchange, servicer: Servicer) -> Invoke:
-    async def invoke(request: Message, call: Call) -> bytes:
+def _audited(exchange: Exchange, invoke: Invoke) -> Invoke:
+    """A denial by a rule, behind the policy, has undone its unit: it leaves a row of its own."""
+
+    async def audited(request: Message, call: Call) -> Any:
         try:
-            reply = await servicer(request, call)
+            return await invoke(request, call)
         except PermissionDenied as denial:
             await exchange.audit_denial(call, denial)
             raise
-        return _encoded(reply)
 
-    return invoke
+    return audited
 
 
 def _in_unit(
@@ -126,7 +136,7 @@ def _in_unit(
     isolated = hasattr(servicer, SERIALIZABLE)
     database = exchange.database
 
-    async def invoke(request: Message, call: Call) -> bytes:
+    async def invoke(request: Message, call: Call) -> bytes | Refused:
         def work(unit: Unit) -> bytes | Refused:
             call.unit = unit
             if stored and getattr(request, FIELD):
@@ -141,19 +151,10 @@ def _in_unit(
                 unit.audit(rule.full_name)
             return _encoded(reply)
 
-        try:
-            reply = await database.run(
-                work,
-                write=write,
-                serializable=isolated,
-                deadline=call.deadline,
-                context=call.context,
-            )
-        except PermissionDenied as denial:
-            await exchange.audit_denial(call, denial)
-            raise
-        # A refusal that was returned has left its own row.
-        return _encoded(reply)
+        # A refusal that is returned has left its own row.
+        return await database.run(
+            work, write=write, serializable=isolated, deadline=call.deadline, context=call.context
+        )
 
     return invoke
 

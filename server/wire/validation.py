@@ -1,7 +1,7 @@
 """Decodes and validates requests: wrong bytes and broken field rules become INVALID_ARGUMENT."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NoReturn
 
@@ -45,19 +45,26 @@ async def request_missing(rule: MethodRule) -> NoReturn:
     raise RequestMissing(message=rule.request.DESCRIPTOR.full_name)
 
 
-def decoded(rule: MethodRule, raw: bytes) -> Message:
-    """The request, decoded and valid."""
-    try:
-        request = rule.request.FromString(raw)
-    except (DecodeError, UnicodeDecodeError, ValueError):
-        raise Undecodable(message=rule.request.DESCRIPTOR.full_name) from None
-    if rule.validated:
-        _validate(request)
+def decoder(rule: MethodRule) -> Callable[[bytes], Any]:
+    """What makes the requests of a method of their bytes, decoded and valid."""
+    parse = rule.request.FromString
     # Looked for in the bytes first: hardly any request has a zero byte at all. The commands of a
     # stream are answered one by one, so their servicers check them.
-    if rule.kind in _ONE_REQUEST and b"\0" in raw:
-        _check_storable(request)
-    return request
+    stored = rule.kind in _ONE_REQUEST
+    validated = rule.validated
+
+    def decode(raw: bytes) -> Message:
+        try:
+            request = parse(raw)
+        except (DecodeError, UnicodeDecodeError, ValueError):
+            raise Undecodable(message=rule.request.DESCRIPTOR.full_name) from None
+        if validated:
+            _validate(request)
+        if stored and b"\0" in raw:
+            _check_storable(request)
+        return request
+
+    return decode
 
 
 def _check_storable(request: Message) -> None:
