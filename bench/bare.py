@@ -1,16 +1,14 @@
-"""The bare peer: grpc.aio on uvloop that echoes and streams, with nothing between it and the wire."""
+"""The bare peer: grpc.aio on uvloop that echoes and streams, with nothing between it and the wire.
+
+gRPC does as it does by default, unless GRPC_EXPERIMENTS of its environment says otherwise.
+"""
 
 import asyncio
 import sys
 
-from server.core.config import hand_on, settings_from_environment
-
-# As the server does, and like it before grpc is imported.
-hand_on(settings_from_environment())
-
-import grpc  # noqa: E402
-import uvloop  # noqa: E402
-from grpc import aio  # noqa: E402
+import grpc
+import uvloop
+from grpc import aio
 
 ECHO = "/bare.Bare/Echo"
 STREAM = "/bare.Bare/Stream"

@@ -27,6 +27,7 @@ from bench.measuring import (
 from bench.processes import Child, load, running
 from bench.system import System
 from bench.wire_format import send_requests
+from server.core.config import settings_from_environment
 
 GET_ME = "/greenroom.auth.v1.AuthService/GetMe"
 GET_ME_BYTES = 190
@@ -43,12 +44,24 @@ PAGE_CALLS = 400
 
 
 @contextlib.contextmanager
-def _bare(reply_bytes: int) -> Iterator[tuple[Child, str]]:
-    with running(["-m", "bench.bare", str(reply_bytes), str(EVENT_BYTES)]) as child:
+def _bare(reply_bytes: int, *, tuned: bool = False) -> Iterator[tuple[Child, str]]:
+    """A bare server as anybody would write it, or ``tuned`` with what the settings tell gRPC."""
+    experiments = settings_from_environment().grpc_experiments if tuned else ""
+    with running(
+        ["-m", "bench.bare", str(reply_bytes), str(EVENT_BYTES)],
+        environ={"GRPC_EXPERIMENTS": experiments},
+    ) as child:
         yield child, f"127.0.0.1:{child.line()}"
 
 
-def _unary(name: str, path: str, reply_bytes: int, request: Callable[[System], bytes]) -> Measure:
+def _unary(
+    name: str,
+    path: str,
+    reply_bytes: int,
+    request: Callable[[System], bytes],
+    *,
+    tuned: bool = False,
+) -> Measure:
     def measure(system: System, target: str, options: Options) -> list[Figure]:
         body = request(system)
         runs: Runs = []
@@ -56,7 +69,7 @@ def _unary(name: str, path: str, reply_bytes: int, request: Callable[[System], b
         def flood() -> dict[str, float]:
             return h2load(target, path, body, system.token, options.seconds, IN_FLIGHT)
 
-        with _bare(reply_bytes) as (_child, bare):
+        with _bare(reply_bytes, tuned=tuned) as (_child, bare):
             for _ in range(options.runs):
                 echo = h2load(bare, "/bare.Bare/Echo", b"", "", options.seconds, IN_FLIGHT)
                 run = with_cpu(system.child, lambda: checked(system, path, flood))
@@ -148,6 +161,10 @@ def _named(name: str, runs: Callable[[System, str, Options], Runs]) -> Measure:
 FIGURES: dict[str, Measure] = {
     "idle_stream": idle_stream,
     "get_me": _unary("get_me", GET_ME, GET_ME_BYTES, lambda _system: b""),
+    # What is left of gRPC's own throughput when it is told the same as the server's.
+    "get_me_beside_tuned": _unary(
+        "get_me_beside_tuned", GET_ME, GET_ME_BYTES, lambda _system: b"", tuned=True
+    ),
     "send_message": send_message,
     "log_in": _named("log_in", hashing.log_in),
     "get_me_beside_log_ins": _named(
