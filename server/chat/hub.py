@@ -2,8 +2,8 @@
 
 An event costs one append however many watch its channel. Subscribers who have everything wait in their
 ring's ``idle`` set; the first event after that empties the set and flags each of them once. A subscriber
-who wrote less than ``COALESCE_SECONDS`` ago is woken by the next tick instead, together with all others in
-that state, so that they take the same events at the same position and share the joined bytes.
+who wrote a moment ago (``server/chat/pace.py``) is woken by the next tick instead, together with all others
+in that state, so that they take the same events at the same position and share the joined bytes.
 
 Used on the loop's thread only. The database is the truth: the hub may miss any news and finds out by
 :meth:`Hub.check`.
@@ -17,6 +17,7 @@ from functools import partial
 from typing import Protocol
 
 from server.chat.changes import Change
+from server.chat.pace import Pace
 from server.chat.page_cache import PAGE_EVENTS, History, HistoryTasks, PageCache
 from server.chat.ring import Ring
 from server.chat.subscriber import Page, Place, Subscriber
@@ -24,16 +25,6 @@ from server.core.errors import GreenroomError
 
 logger = logging.getLogger(__name__)
 
-COALESCE_SECONDS = 0.02
-"""A busy subscriber is written to once in this time. House figures for 100 subscribers: 100,000
-deliveries a second when every event is written, 260,000 at 5 ms, 345,000 at 20 ms; people notice a
-delay from about 100 ms on."""
-FAN_OUT_SHARE = 4
-MOST_COALESCE_SECONDS = 0.1
-"""When starting the writes of one tick takes longer than a fourth of the time to the next one, that time
-grows, up to this: hundreds of busy subscribers then starve neither the sends nor the calls beside them.
-It grows with the events that a write carries only: where each carries one or two, as with many small
-rooms, to wait for longer would cost everybody time and save hardly a write."""
 FILL_EVENTS = 1024
 """A larger hole in a ring is not filled: its subscribers read from the database, at their own pace."""
 FILL_CHANGES = 256
@@ -58,7 +49,9 @@ class Timers(Protocol):
 class Hub:
     """Rings by channel, subscribers by user."""
 
-    def __init__(self, history: History, timers: Timers | None = None) -> None:
+    def __init__(
+        self, history: History, timers: Timers | None = None, pace: Pace | None = None
+    ) -> None:
         self._history = history
         self._timers = timers
         self._rings: dict[str, Ring] = {}
@@ -66,9 +59,7 @@ class Hub:
         self._attached: dict[str, set[Subscriber]] = {}
         self._due: list[Subscriber] = []
         self._tick_at = 0.0
-        self._window = COALESCE_SECONDS
-        self._replies = self._events = 0
-        """What was written since the writes of the last tick."""
+        self._pace = pace or Pace()
         self._pages = PageCache(history)
         self._filling: set[Ring] = set()
         self._changing: set[Ring] = set()
@@ -82,21 +73,19 @@ class Hub:
             self._timers = asyncio.get_running_loop()
         return self._timers.time()
 
-    def hot_time(self) -> float:
-        """Until when a subscriber who writes now is not written to again."""
-        return self.now() + self._window
-
-    def wrote(self, events: int) -> None:
-        """A subscriber was given a reply of so many events."""
-        self._replies += 1
-        self._events += events
+    def wrote(self) -> float:
+        """A subscriber was given a reply; until when it is not given another one."""
+        now = self.now()
+        self._pace.wrote(now)
+        return now + self._pace.seconds
 
     def defer(self, subscriber: Subscriber) -> None:
-        """Has a subscriber woken by the next tick. Ticks come at multiples of ``COALESCE_SECONDS``."""
+        """Has a subscriber woken by the next tick. Ticks come at multiples of the pace."""
         subscriber.deferred = True
         self._due.append(subscriber)
         if not self._tick_at:
-            self._tick_at = (math.floor(self.now() / self._window) + 1) * self._window
+            pace = self._pace.seconds
+            self._tick_at = (math.floor(self.now() / pace) + 1) * pace
             assert self._timers is not None
             self._timers.call_at(self._tick_at, self._tick)
 
@@ -109,13 +98,10 @@ class Hub:
             subscriber.hot_until = 0.0
             subscriber.wake()
         # Runs after all those that were woken have begun to write.
-        self._timers.call_soon(partial(self._measure, self.now()))
+        self._timers.call_soon(partial(self._ticked, len(due), self.now()))
 
-    def _measure(self, begun: float) -> None:
-        worth = COALESCE_SECONDS * self._events / max(1, self._replies)
-        window = min(FAN_OUT_SHARE * (self.now() - begun), worth, MOST_COALESCE_SECONDS)
-        self._window = max(window, COALESCE_SECONDS)
-        self._replies = self._events = 0
+    def _ticked(self, replies: int, begun: float) -> None:
+        self._pace.ticked(replies, self.now() - begun)
 
     # Who watches what.
 

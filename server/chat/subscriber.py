@@ -171,7 +171,7 @@ class Subscriber:
         Channels whose next event is not in memory any more move to :attr:`behind`.
         """
         parts: list[bytes] = []
-        size = events = 0
+        size = 0
         while self.news:
             ring = next(iter(self.news))
             position = self.positions[ring]
@@ -197,15 +197,14 @@ class Subscriber:
                 following, part = ring.chunk(position.next)
                 if parts and size + len(part) > REPLY_BYTES:
                     break
-                events += following - position.next
                 position.next = following
             parts.append(part)
             size += len(part)
         if not parts:
             return b""
-        self._hub.wrote(events)
+        until = self._hub.wrote()
         # With more to come than fits into a reply the reader lags: nothing is gained by waiting.
-        self.hot_until = 0.0 if self.news else self._hub.hot_time()
+        self.hot_until = 0.0 if self.news else until
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def take_page(self, ring: Ring, page: Page, gap: EncodeGap) -> bytes:

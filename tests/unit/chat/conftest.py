@@ -9,6 +9,7 @@ import pytest
 
 from server.chat.changes import Change
 from server.chat.hub import Hub
+from server.chat.pace import Pace
 from server.chat.subscriber import Place, Subscriber
 
 
@@ -17,8 +18,6 @@ class ManualTimers:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.busy = 0.0
-        """Seconds that what is ready takes."""
         self._number = itertools.count()
         self._waiting: list[tuple[float, int, Callable[[], None]]] = []
 
@@ -29,7 +28,6 @@ class ManualTimers:
         heapq.heappush(self._waiting, (when, next(self._number), callback))
 
     def call_soon(self, callback: Callable[[], None], /) -> None:
-        self.now += self.busy
         callback()
 
     @property
@@ -135,7 +133,8 @@ class Bench:
     def __init__(self) -> None:
         self.timers = ManualTimers()
         self.history = MemoryHistory()
-        self.hub = Hub(self.history, self.timers)
+        self.pace = Pace()
+        self.hub = Hub(self.history, self.timers, self.pace)
 
     def watch(
         self, user: str, channel: str, after: int | None = None, change: int | None = None

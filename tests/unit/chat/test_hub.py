@@ -2,12 +2,12 @@
 
 import asyncio
 import random
-from functools import partial
 
-from server.chat.hub import COALESCE_SECONDS, FILL_EVENTS, MOST_COALESCE_SECONDS, REST_SECONDS
+from server.chat.hub import FILL_EVENTS, REST_SECONDS
+from server.chat.pace import COALESCE_SECONDS, MOST_COALESCE_SECONDS
 from server.chat.page_cache import PAGE_EVENTS
 from server.chat.ring import RING_EVENTS
-from server.chat.subscriber import Place, Subscriber
+from server.chat.subscriber import Place
 from server.core.errors import Unavailable
 from tests.unit.chat.conftest import Bench, frame_of
 
@@ -234,41 +234,22 @@ async def test_one_tick_wakes_all_and_they_share_the_bytes(bench: Bench) -> None
     assert len(replies) == 1
 
 
-async def seconds_between_writes(bench: Bench, subscriber: Subscriber, events: int) -> float:
-    """Of a busy subscriber, when so many events come meanwhile."""
-    began = bench.timers.now
-    bench.send("a")
-    await bench.read(subscriber)
-    for _ in range(events):
+async def test_ticks_come_at_the_pace(bench: Bench) -> None:
+    subscriber = bench.watch("u", "a")
+    for seconds in (COALESCE_SECONDS, MOST_COALESCE_SECONDS, COALESCE_SECONDS):
+        bench.pace.seconds = seconds
+        began = bench.timers.now
         bench.send("a")
-    ready = asyncio.ensure_future(subscriber.ready())
-    await settle()
-    while not ready.done():
-        bench.timers.advance(0.001)
+        await bench.read(subscriber)
+        bench.send("a")
+        ready = asyncio.ensure_future(subscriber.ready())
         await settle()
-    await bench.read(subscriber)
-    return bench.timers.now - began
-
-
-async def test_under_a_load_that_takes_too_long_ticks_come_less_often(bench: Bench) -> None:
-    turn = partial(seconds_between_writes, bench, bench.watch("u", "a"), 6)
-    assert await turn() <= COALESCE_SECONDS + 0.002
-    bench.timers.busy = 0.015
-    await turn()
-    assert COALESCE_SECONDS < await turn() <= 0.06 + 0.02
-    bench.timers.busy = 1.0
-    await turn()
-    assert await turn() <= MOST_COALESCE_SECONDS + 1.01
-    bench.timers.busy = 0.0
-    await turn()
-    assert await turn() <= COALESCE_SECONDS + 0.002
-
-
-async def test_nobody_waits_longer_for_writes_of_an_event_each(bench: Bench) -> None:
-    turn = partial(seconds_between_writes, bench, bench.watch("u", "a"), 1)
-    bench.timers.busy = 0.015
-    await turn()
-    assert await turn() <= COALESCE_SECONDS + 0.015 + 0.002
+        while not ready.done():
+            bench.timers.advance(0.001)
+            await settle()
+        await bench.read(subscriber)
+        assert bench.timers.now - began <= seconds + 0.002
+        bench.timers.advance(1.0)
 
 
 async def test_a_signal_does_not_wait_for_the_tick(bench: Bench) -> None:
