@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from server.core.config import hand_on, load_settings
 from tests.support.databases import database_kind, database_url, empty_database_url
+
+# Before anything imports gRPC: it does in the tests what it does in a server.
+hand_on(load_settings({}))
 
 __all__ = ["database_kind", "database_url", "empty_database_url"]
 

@@ -98,7 +98,7 @@ class SessionAuthenticator:
         if caller.expires is None or caller.expires <= self._clock.now():
             self._forget_token(token, caller)
             return None
-        (self._seen_keys if caller.kind == SERVICE else self._seen).add(caller.session_id)
+        self._see(caller)
         return caller
 
     async def authenticate(self, token: str) -> Caller:
@@ -114,7 +114,7 @@ class SessionAuthenticator:
             # Something ended while the rows were read: they may be older than that, and so may the
             # signing key be.
         assert caller is not None
-        (self._seen_keys if caller.kind == SERVICE else self._seen).add(caller.session_id)
+        self._see(caller)
         return caller
 
     def saw(self, session_id: str) -> None:
@@ -137,6 +137,10 @@ class SessionAuthenticator:
                 raise
             await self.look_for_keys()
             return self._tokens.verify(token)
+
+    def _see(self, caller: Caller) -> None:
+        seen = self._seen_keys if caller.kind == SERVICE else self._seen
+        seen.add(caller.session_id)
 
     def on_revoked(self, listener: Callable[[str], None]) -> None:
         """Calls ``listener(session_id)`` on the loop's thread when a session or its rights end."""

@@ -223,10 +223,9 @@ class RedisCounters:
         """Counts in Redis; 0 when allowed, else the seconds to wait."""
         if self._clock.monotonic() < self._try_at:
             return self._own.take_now(key, rate, cost)
-        spacing = rate.period / rate.amount
         try:
             reply = await self._script(
-                keys=[f"{PREFIX}rate:{key}"], args=[spacing, rate.burst, cost]
+                keys=[f"{PREFIX}rate:{key}"], args=[rate.spacing, rate.burst, cost]
             )
         except (RedisError, OSError):
             now = self._clock.monotonic()

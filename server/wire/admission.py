@@ -65,8 +65,7 @@ class Admission:
     async def check_rate(self, rate_class: str, caller: Caller, address: str) -> None:
         """Raises ``RateLimited`` when the caller is over the rate of a class."""
         waiting = self.count(
-            self.class_rates.get(rate_class),
-            f"{rate_class}:{caller.principal if caller.user_id else address}",
+            self.class_rates.get(rate_class), f"{rate_class}:{_who(caller, address)}"
         )
         if waiting is not None:
             await waiting
@@ -97,7 +96,6 @@ class Gate:
     """
 
     def __init__(self, admission: Admission, rule: MethodRule, audit_denial: AuditDenial) -> None:
-        access = rule.access
         self._admission = admission
         self._rule = rule
         self._audit_denial = audit_denial
@@ -108,9 +106,6 @@ class Gate:
         by_address = rule.rate_class in PER_ADDRESS
         self._by_address = by_address
         self._prefix = f"{rule.rate_class}:" + (f"{rule.full_name}:" if by_address else "")
-        self._anybody = access.public
-        self._unsigned = access.unsigned
-        self._any_user = access.signed_in and not access.permission and not access.step_up
 
     def admit(self, call: Call, token: str) -> Awaitable[None] | None:
         """Limit per address, identity, policy, limit per caller; raises at the first that fails. What
@@ -121,7 +116,8 @@ class Gate:
             wait = self._admission.counters.take_now("address:" + call.address, rate)
             if wait > 0:
                 raise RateLimited(retry_after=wait)
-        if self._anybody or (self._unsigned and not token):
+        access = self._rule.access
+        if access.public or (access.unsigned and not token):
             return self._let_in(call, ANONYMOUS)
         if not token:
             raise CredentialsMissing
@@ -138,7 +134,7 @@ class Gate:
 
     def _let_in(self, call: Call, caller: Caller) -> Awaitable[None] | None:
         call.caller = caller
-        if not (self._any_user and caller.kind == "user" and not caller.deleted):
+        if not (self._rule.access.any_user and caller.kind == "user" and not caller.deleted):
             try:
                 self._check_policy(caller)
             except PermissionDenied as denial:
@@ -160,17 +156,14 @@ class Gate:
         rate = self._rate
         if rate is None:
             return None
-        caller = call.caller
-        by_caller = caller.user_id and not self._by_address
-        return self._admission.count(
-            rate, self._prefix + (caller.principal if by_caller else call.address)
-        )
+        who = call.address if self._by_address else _who(call.caller, call.address)
+        return self._admission.count(rate, self._prefix + who)
 
     def _check_policy(self, caller: Caller) -> None:
         """Raises ``AccessDenied`` or ``StepUpRequired`` unless the policy lets the caller in, and
         ``CredentialsInvalid`` for an account that is deleted."""
         access = self._rule.access
-        if self._anybody:
+        if access.public:
             return
         if caller.deleted and not access.deleted_too:
             raise CredentialsInvalid
@@ -178,6 +171,11 @@ class Gate:
             raise AccessDenied(method=self._rule.full_name)
         if access.step_up and not caller.is_raised(self._clock.now()):
             raise StepUpRequired
+
+
+def _who(caller: Caller, address: str) -> str:
+    """Whose calls are counted: the caller's, or the address's where nobody is signed in."""
+    return caller.principal if caller.user_id else address
 
 
 def _kind_allowed(access: AccessRule, caller: Caller) -> bool:

@@ -66,8 +66,6 @@ class Exchange:
     async def audit_denial(self, call: Call, denial: GreenroomError) -> None:
         """A denied call of an audited method leaves a row, like the effect it did not have: denied by
         the policy, or behind it by a rule that has undone its unit."""
-        if not call.rule.audit:
-            return
 
         def work(unit: Unit) -> None:
             unit.audit("wire.access.denied", resource=call.method, result=denial.reason)

@@ -4,6 +4,7 @@ A method, list, update or secret that does not say what the contract demands sto
 starting: closed by default.
 """
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -63,6 +64,12 @@ class AccessRule:
     step_up: bool
     deleted_too: bool = False
     """True when a caller whose own account is deleted is let in as well."""
+    any_user: bool = dataclasses.field(init=False)
+    """True when whoever is signed in is let in, without a further look."""
+
+    def __post_init__(self) -> None:
+        any_user = self.signed_in and not self.permission and not self.step_up
+        object.__setattr__(self, "any_user", any_user)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from server.wire.status import abort
 from server.wire.validation import decoder, request_missing
 
 Servicer = Callable[[Any, Call], Any]
-Invoke = Callable[[Any, Call], Awaitable[Any]]
-"""Gives a reply, encoded or not, or what it was ``Refused`` with."""
+Invoke = Callable[[Any, Call], Awaitable[bytes | Message | Refused]]
+"""Gives a reply, encoded or not, or a refusal."""
 
 
 class UnaryBudget:
@@ -77,8 +77,7 @@ def unary_handler(
                 await request_missing(rule)
             request = decode(raw)
             reply = await invoke(request, call)
-            if type(reply) is not bytes:
-                reply = _encoded(reply)
+            encoded = reply if isinstance(reply, bytes) else _encoded(reply)
         except asyncio.CancelledError:
             if not deadlines.forget(task):
                 exchange.finish(call, figures, "CANCELLED", request=request)
@@ -89,7 +88,7 @@ def unary_handler(
             error = exchange.foreseen(call, raised)
         else:
             exchange.finish(call, figures, "OK", request=request)
-            return reply
+            return encoded
         finally:
             deadlines.forget(task)
             budget.in_flight -= counted
@@ -118,7 +117,7 @@ def _invoker(
 def _audited(exchange: Exchange, invoke: Invoke) -> Invoke:
     """A denial by a rule, behind the policy, has undone its unit: it leaves a row of its own."""
 
-    async def audited(request: Message, call: Call) -> Any:
+    async def audited(request: Message, call: Call) -> bytes | Message | Refused:
         try:
             return await invoke(request, call)
         except PermissionDenied as denial:

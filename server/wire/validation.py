@@ -45,12 +45,11 @@ async def request_missing(rule: MethodRule) -> NoReturn:
     raise RequestMissing(message=rule.request.DESCRIPTOR.full_name)
 
 
-def decoder(rule: MethodRule) -> Callable[[bytes], Any]:
+def decoder(rule: MethodRule) -> Callable[[bytes], Message]:
     """What makes the requests of a method of their bytes, decoded and valid."""
     parse = rule.request.FromString
-    # Looked for in the bytes first: hardly any request has a zero byte at all. The commands of a
-    # stream are answered one by one, so their servicers check them.
-    stored = rule.kind in _ONE_REQUEST
+    # The commands of a stream are answered one by one, so their servicers look for U+0000.
+    looks_for_nul = rule.kind in _ONE_REQUEST
     validated = rule.validated
 
     def decode(raw: bytes) -> Message:
@@ -60,7 +59,8 @@ def decoder(rule: MethodRule) -> Callable[[bytes], Any]:
             raise Undecodable(message=rule.request.DESCRIPTOR.full_name) from None
         if validated:
             _validate(request)
-        if stored and b"\0" in raw:
+        # In the bytes first: hardly any request has a zero byte at all.
+        if looks_for_nul and b"\0" in raw:
             _check_storable(request)
         return request
 

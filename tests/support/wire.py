@@ -44,12 +44,15 @@ OTHER = Caller(
 class CallerTable:
     """An Authenticator whose tokens are the names of callers."""
 
+    remembered = False
+    """True when it knows all of them without looking them up."""
+
     def __init__(self) -> None:
         self.callers = {"user": USER, "other": OTHER}
         self.listeners: list[Callable[[str], None]] = []
 
     def authenticate_cached(self, token: str) -> Caller | None:
-        return None
+        return self.callers.get(token) if self.remembered else None
 
     async def authenticate(self, token: str) -> Caller:
         if token not in self.callers:

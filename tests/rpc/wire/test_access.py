@@ -9,14 +9,23 @@ import pytest
 from grpc import aio
 
 from server.core.config import load_settings
+from server.core.limits import MemoryCounters
 from server.core.rates import Rate
 from tests.support.probe import ProbeRequest
 from tests.support.statuses import reason_of, retry_after_of
-from tests.support.wire import USER, ProbeServer, serve_probe
+from tests.support.wire import USER, CallerTable, ProbeServer, serve_probe
 
 DENIED = grpc.StatusCode.PERMISSION_DENIED
 UNKNOWN_CALLER = grpc.StatusCode.UNAUTHENTICATED
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.fixture(autouse=True, params=["anew", "remembered", "shared"])
+def admitting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers who are looked up, callers who are remembered, and limits that others count, too: a gate
+    decides at once, or has to wait for one thing or the other."""
+    monkeypatch.setattr(CallerTable, "remembered", request.param != "anew")
+    monkeypatch.setattr(MemoryCounters, "is_shared", request.param == "shared")
 
 
 async def refusal(call: object) -> aio.AioRpcError:
