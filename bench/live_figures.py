@@ -50,8 +50,8 @@ def rooms_latency(db: str, options: Options) -> list[Figure]:
                 listeners.say(str(sent["calls"] * MEMBERS))
                 heard = json.loads(listeners.line())
             runs.append({**heard, "per_second": sent["per_second"]})
-            notes.append(f"{heard['most_ms']:.0f}")
-        note = f"{MEMBERS * ROOMS} streams; the slowest of each run {', '.join(notes)} ms"
+            notes.append(f"{heard['most_ms']:.0f} ms of {peak['per_second']:,.0f}/s")
+        note = f"{MEMBERS * ROOMS} streams; the slowest and the peak of each run {', '.join(notes)}"
         return [figure_of("rooms_latency", system, system.target, runs, note=note)]
 
 
