@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 
@@ -20,9 +21,9 @@ class Clock(Protocol):
 class SystemClock:
     """The clock of the machine."""
 
-    def now(self) -> datetime:
-        """The present instant, aware, in UTC, to the microsecond."""
-        return datetime.now(UTC)
+    # Each call asks both times, so that neither has a frame of Python's around it.
+    now = staticmethod(partial(datetime.now, UTC))
+    """The present instant, aware, in UTC, to the microsecond."""
 
     monotonic = staticmethod(time.monotonic)
     """Seconds since some moment in the past."""

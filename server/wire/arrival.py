@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Iterable
 from contextvars import ContextVar
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from server.wire.call import Call
@@ -13,9 +13,9 @@ from server.wire.call import Call
 V = TypeVar("V")
 Network = IPv4Network | IPv6Network
 
-METADATA: "ContextVar[Iterable[tuple[str, str | bytes]]]" = ContextVar("metadata", default=())
+METADATA: "ContextVar[Iterable[tuple[str, Any]]]" = ContextVar("metadata", default=())
 """The metadata of the call whose task this is, as grpc.aio has them when it looks for the handler; the
-context would decode them once more."""
+context would decode them once more. Values are text, or bytes where the key ends with ``-bin``."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -45,24 +45,18 @@ class ArrivalReader:
         """Fills in what the metadata and the peer tell of a call that was just opened, in one pass;
         returns the bearer token that came with it (RFC 6750), empty when there is none."""
         token = forwarded = ""
-        metadata = METADATA.get()
-        METADATA.set(())  # A stream would hold them for as long as it is open.
-        for key, value in metadata:
+        for key, value in METADATA.get():
             if key == "authorization":
-                text = _text(value)
-                token = text[7:].strip() if text.startswith("Bearer ") else _bearer(text)
+                token = value[7:].strip() if value.startswith("Bearer ") else _bearer(value)
             elif key == "user-agent":
-                call.user_agent = _text(value)[:LONGEST_AGENT]
+                call.user_agent = value[:LONGEST_AGENT]
             elif key == "x-request-id":
-                text = _text(value)
-                if _REQUEST_ID.match(text):
-                    call.request_id = text
+                if _REQUEST_ID.match(value):
+                    call.request_id = value
             elif key == "x-forwarded-for":
-                forwarded = _text(value)
-            elif key == "traceparent":
-                text = _text(value)
-                if _TRACEPARENT.match(text):
-                    call.traceparent = text
+                forwarded = value
+            elif key == "traceparent" and _TRACEPARENT.match(value):
+                call.traceparent = value
         if not call.request_id:
             self._count += 1
             call.request_id = f"{self._prefix}-{self._count:x}"
@@ -111,7 +105,3 @@ def _keep(known: dict[str, V], key: str, value: V) -> V:
         known.clear()
     known[key] = value
     return value
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode("latin-1")

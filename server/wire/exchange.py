@@ -1,7 +1,8 @@
 """What all four kinds of method share: admission before the servicer, the figures after it."""
 
 import logging
-import time
+from collections.abc import Callable
+from time import monotonic, time
 from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
@@ -15,7 +16,7 @@ from server.wire.admission import Admission, Gate
 from server.wire.arrival import ArrivalReader
 from server.wire.call import Call
 from server.wire.logs import CallLog
-from server.wire.metrics import CallMetrics, MethodFigures
+from server.wire.metrics import CallMetrics
 from server.wire.policies import MethodRule
 from server.wire.redaction import redacted
 from server.wire.status import InternalError
@@ -23,6 +24,8 @@ from server.wire.status import InternalError
 logger = logging.getLogger(__name__)
 
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
+Finish: TypeAlias = Callable[..., None]
+"""Takes a call, its code and, where there are, its error and its request."""
 
 
 class Exchange:
@@ -46,6 +49,8 @@ class Exchange:
         self._arrivals = arrivals
         self._log = log
         self._log_requests = log_requests
+        log.count = metrics.count
+        metrics.settle = log.flush
 
     def open(self, rule: MethodRule, context: Context) -> tuple[Call, str]:
         """The call and the bearer token that came with it; checks nothing."""
@@ -86,22 +91,22 @@ class Exchange:
         )
         return InternalError(request_id=call.request_id)
 
-    def finish(
-        self,
-        call: Call,
-        figures: MethodFigures,
-        code: str,
-        *,
-        error: GreenroomError | None = None,
-        request: Message | None = None,
-    ) -> None:
-        """Counts the call and writes its line."""
-        seconds = time.monotonic() - call.opened
-        figures.count(code, seconds)
-        shown = None
-        if request is not None and (
-            self._log_requests == "all" or (error is not None and self._log_requests == "failed")
-        ):
-            shown = redacted(request)
-        reason = "" if error is None else error.reason
-        self._log.write((time.time(), call, code, seconds, reason, shown))
+    def finisher(self, rule: MethodRule) -> Finish:
+        """What has a finished call of a method counted and its line written."""
+        self.metrics.add(rule.full_name)
+        write = self._log.write
+        shows_all = self._log_requests == "all"
+        shows_failed = shows_all or self._log_requests == "failed"
+
+        def finish(
+            call: Call,
+            code: str,
+            error: GreenroomError | None = None,
+            request: Message | None = None,
+        ) -> None:
+            seconds = monotonic() - call.opened
+            reason, shows = ("", shows_all) if error is None else (error.reason, shows_failed)
+            shown = redacted(request) if shows and request is not None else None
+            write((time(), call, code, seconds, reason, shown))
+
+        return finish

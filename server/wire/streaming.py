@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from server.core.errors import GreenroomError, Refused
+from server.wire.arrival import METADATA
 from server.wire.call import Call
 from server.wire.exchange import Context, Exchange
 from server.wire.policies import MethodKind, MethodRule
@@ -49,7 +50,7 @@ class _Streaming:
         self._streams = streams
         self._rule = rule
         self._servicer = servicer
-        self._figures = exchange.metrics.of(rule.full_name)
+        self._finish = exchange.finisher(rule)
         self._decode = decoder(rule)
         self._gate = exchange.gate(rule)
 
@@ -91,6 +92,7 @@ class _Streaming:
     async def _serve(self, context: Context, body: Callable[[Call, OpenStream], Any]) -> None:
         exchange = self._exchange
         call, token = exchange.open(self._rule, context)
+        METADATA.set(())  # It would hold them for as long as it is open.
         stream: OpenStream | None = None
         try:
             self._streams.admit()
@@ -104,19 +106,19 @@ class _Streaming:
                 await body(call, stream)
         except asyncio.CancelledError:
             if stream is None or not stream.stalled:
-                exchange.finish(call, self._figures, "CANCELLED")
+                self._finish(call, "CANCELLED")
                 raise
             stream.task.uncancel()
             error: GreenroomError = call.stalled_error(retry_after=1.0)
         except Exception as raised:
             error = exchange.foreseen(call, raised)
         else:
-            exchange.finish(call, self._figures, "OK")
+            self._finish(call, "OK")
             return
         finally:
             if stream is not None:
                 self._streams.remove(stream)
-        exchange.finish(call, self._figures, error.code, error=error)
+        self._finish(call, error.code, error)
         try:
             async with asyncio.timeout(ABORT_SECONDS):
                 await abort(context, error, call.request_id)

@@ -2,8 +2,8 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import Message
@@ -22,6 +22,7 @@ from server.wire.status import abort
 from server.wire.validation import decoder, request_missing
 
 Servicer = Callable[[Any, Call], Any]
+Handle = Callable[[object, Context], Awaitable[bytes]]
 Invoke = Callable[[Any, Call], Awaitable[bytes | Message | Refused]]
 """Gives a reply, encoded or not, or a refusal."""
 
@@ -53,7 +54,7 @@ def unary_handler(
     decode = decoder(rule)
     admit = exchange.gate(rule).admit
     deadlines = budget.deadlines
-    figures = exchange.metrics.of(rule.full_name)
+    finish = exchange.finisher(rule)
 
     async def handle(_requests: object, context: Context) -> bytes:
         call, token = exchange.open(rule, context)
@@ -80,23 +81,37 @@ def unary_handler(
             encoded = reply if isinstance(reply, bytes) else _encoded(reply)
         except asyncio.CancelledError:
             if not deadlines.forget(task):
-                exchange.finish(call, figures, "CANCELLED", request=request)
+                finish(call, "CANCELLED", None, request)
                 raise
             task.uncancel()
             error: GreenroomError = DeadlineExceeded()
         except Exception as raised:
             error = exchange.foreseen(call, raised)
         else:
-            exchange.finish(call, figures, "OK", request=request)
+            finish(call, "OK", None, request)
             return encoded
         finally:
             deadlines.forget(task)
             budget.in_flight -= counted
-        exchange.finish(call, figures, error.code, error=error, request=request)
+        finish(call, error.code, error, request)
         await abort(context, error, call.request_id)
         raise AssertionError("abort returned")
 
-    return grpc.stream_unary_rpc_method_handler(handle)
+    return grpc.stream_unary_rpc_method_handler(_plainly_async(handle))
+
+
+def _plainly_async(handle: Handle) -> Handle:
+    """The same, as an object that grpc.aio sees at once to be asynchronous. It asks twice a call, first
+    whether the handler can be awaited; of a function it then looks at the code, which takes longer than
+    its admission."""
+
+    class Handler:
+        __call__ = staticmethod(handle)
+
+        def __await__(self) -> Generator[None, None, NoReturn]:
+            raise TypeError("a handler is called, not awaited")
+
+    return Handler()
 
 
 def _invoker(
