@@ -94,7 +94,7 @@ class Exchange:
     def finisher(self, rule: MethodRule) -> Finish:
         """What has a finished call of a method counted and its line written."""
         self.metrics.add(rule.full_name)
-        write = self._log.write
+        log = self._log
         shows_all = self._log_requests == "all"
         shows_failed = shows_all or self._log_requests == "failed"
 
@@ -107,6 +107,6 @@ class Exchange:
             seconds = monotonic() - call.opened
             reason, shows = ("", shows_all) if error is None else (error.reason, shows_failed)
             shown = redacted(request) if shows and request is not None else None
-            write((time(), call, code, seconds, reason, shown))
+            log.write((time(), call, code, seconds, reason, shown))
 
         return finish
