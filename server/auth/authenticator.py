@@ -98,8 +98,7 @@ class SessionAuthenticator:
         if caller.expires is None or caller.expires <= self._clock.now():
             self._forget_token(token, caller)
             return None
-        # As _see does, without a call of its own: each call of somebody who is signed in comes by.
-        (self._seen_keys if caller.kind == SERVICE else self._seen).add(caller.session_id)
+        self._see(caller)
         return caller
 
     async def authenticate(self, token: str) -> Caller:

@@ -100,13 +100,11 @@ class Gate:
         self._rule = rule
         self._audit_denial = audit_denial
         self._authenticate_cached = admission.authenticator.authenticate_cached
-        self._take_now = admission.counters.take_now
         self._clock = admission.clock
         self._address_rate = admission.address_rate
         self._rate = admission.class_rates.get(rule.rate_class)
         by_address = rule.rate_class in PER_ADDRESS
         self._by_address = by_address
-        self._plainly_counted = not (admission.counters.is_shared or by_address)
         self._prefix = f"{rule.rate_class}:" + (f"{rule.full_name}:" if by_address else "")
 
     def admit(self, call: Call, token: str) -> Awaitable[None] | None:
@@ -115,7 +113,7 @@ class Gate:
         rate = self._address_rate
         if rate is not None:
             # Counted in this process only: it guards the process, not an account.
-            wait = self._take_now("address:" + call.address, rate)
+            wait = self._admission.counters.take_now("address:" + call.address, rate)
             if wait > 0:
                 raise RateLimited(retry_after=wait)
         access = self._rule.access
@@ -126,21 +124,7 @@ class Gate:
         caller = self._authenticate_cached(token)
         if caller is None:
             return self._identify(call, token)
-        if not (
-            access.any_user
-            and caller.kind == "user"
-            and not caller.deleted
-            and self._plainly_counted
-        ):
-            return self._let_in(call, caller)
-        # What _let_in comes to for nearly every call, in one piece.
-        call.caller = caller
-        rate = self._rate
-        if rate is not None:
-            wait = self._take_now(self._prefix + caller.principal, rate)
-            if wait > 0:
-                raise RateLimited(retry_after=wait)
-        return None
+        return self._let_in(call, caller)
 
     async def _identify(self, call: Call, token: str) -> None:
         """Goes on with the caller of a token that is not remembered."""

@@ -24,7 +24,7 @@ from server.wire.status import InternalError
 logger = logging.getLogger(__name__)
 
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
-Finish: TypeAlias = Callable[..., None]
+Finish: TypeAlias = Callable[[Call, str, GreenroomError | None, Message | None], None]
 """Takes a call, its code and, where there are, its error and its request."""
 
 
@@ -49,6 +49,7 @@ class Exchange:
         self._arrivals = arrivals
         self._log = log
         self._log_requests = log_requests
+        # Counted beside the making of its line, and at the latest when somebody asks.
         log.count = metrics.count
         metrics.settle = log.flush
 
@@ -99,10 +100,7 @@ class Exchange:
         shows_failed = shows_all or self._log_requests == "failed"
 
         def finish(
-            call: Call,
-            code: str,
-            error: GreenroomError | None = None,
-            request: Message | None = None,
+            call: Call, code: str, error: GreenroomError | None, request: Message | None
         ) -> None:
             seconds = monotonic() - call.opened
             reason, shows = ("", shows_all) if error is None else (error.reason, shows_failed)

@@ -106,19 +106,19 @@ class _Streaming:
                 await body(call, stream)
         except asyncio.CancelledError:
             if stream is None or not stream.stalled:
-                self._finish(call, "CANCELLED")
+                self._finish(call, "CANCELLED", None, None)
                 raise
             stream.task.uncancel()
             error: GreenroomError = call.stalled_error(retry_after=1.0)
         except Exception as raised:
             error = exchange.foreseen(call, raised)
         else:
-            self._finish(call, "OK")
+            self._finish(call, "OK", None, None)
             return
         finally:
             if stream is not None:
                 self._streams.remove(stream)
-        self._finish(call, error.code, error)
+        self._finish(call, error.code, error, None)
         try:
             async with asyncio.timeout(ABORT_SECONDS):
                 await abort(context, error, call.request_id)
