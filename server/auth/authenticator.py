@@ -95,7 +95,7 @@ class SessionAuthenticator:
         caller = self._callers.get(token)
         if caller is None:
             return None
-        if caller.expires is None or caller.expires <= self._clock.now():
+        if caller.expiry <= self._clock.timestamp():
             self._forget_token(token, caller)
             return None
         self._see(caller)

@@ -49,6 +49,8 @@ class Caller(Rights):
     only what says so."""
     signed_by: str = ""
     """Id of the key that signed the caller's token; empty for callers of another kind."""
+    expiry: float = field(init=False, repr=False, compare=False)
+    """The same as ``expires`` in seconds since 1970, and 0 where there is none."""
     principal: str = field(init=False, repr=False, compare=False)
     """A stable key for limits, idempotency and logs, such as ``user:0190...``; made once, since each call
     of a caller that is remembered asks for it more than once."""
@@ -56,6 +58,8 @@ class Caller(Rights):
     def __post_init__(self) -> None:
         principal = f"{self.kind}:{self.user_id}" if self.user_id else self.kind
         object.__setattr__(self, "principal", principal)
+        expiry = 0.0 if self.expires is None else self.expires.timestamp()
+        object.__setattr__(self, "expiry", expiry)
 
     @property
     def is_anonymous(self) -> bool:

@@ -13,6 +13,10 @@ class Clock(Protocol):
         """The present instant, aware, in UTC."""
         ...
 
+    def timestamp(self) -> float:
+        """The present instant in seconds since 1970, for what every call compares."""
+        ...
+
     def monotonic(self) -> float:
         """Seconds that only ever grow; their zero means nothing."""
         ...
@@ -21,9 +25,12 @@ class Clock(Protocol):
 class SystemClock:
     """The clock of the machine."""
 
-    # Each call asks both times, so that neither has a frame of Python's around it.
+    # Each call asks for the time, so that there is no frame of Python's around it.
     now = staticmethod(partial(datetime.now, UTC))
     """The present instant, aware, in UTC, to the microsecond."""
+
+    timestamp = staticmethod(time.time)
+    """The present instant in seconds since 1970."""
 
     monotonic = staticmethod(time.monotonic)
     """Seconds since some moment in the past."""
@@ -39,6 +46,10 @@ class ManualClock:
     def now(self) -> datetime:
         """The instant the clock stands at."""
         return self._now
+
+    def timestamp(self) -> float:
+        """The instant the clock stands at, in seconds since 1970."""
+        return self._now.timestamp()
 
     def monotonic(self) -> float:
         """Seconds, moved by the same amounts as the wall time."""

@@ -6,7 +6,8 @@ from server.core.clock import Clock
 from server.core.rates import Rate
 
 MOST_KEYS = 200_000
-"""Keys that one process remembers; past it the longest unused are forgotten, which forgives them."""
+"""Keys that one process remembers; past it those are forgotten, and so forgiven, that have
+the least to wait for."""
 _TOLERANCE = 1e-6
 """Seconds that rounding may add up to, when the monotonic clock has run for years."""
 
@@ -49,12 +50,10 @@ class MemoryCounters:
         """0 when allowed, else the seconds to wait."""
         now = self._now()
         idle_at = self._idle_at
-        # Taken out and put in again: the longest unused stand first.
-        before = idle_at.pop(key, now)
+        before = idle_at.get(key, now)
         after = (before if before > now else now) + cost * rate.spacing
         wait = after - now - rate.slack
         if wait > _TOLERANCE:
-            idle_at[key] = before
             return wait
         idle_at[key] = after
         if len(idle_at) > MOST_KEYS:
@@ -69,12 +68,10 @@ class MemoryCounters:
         """Nothing to let go of."""
 
     def _forget(self, now: float) -> None:
-        """Drops what is idle, and the longest unused until a tenth is free: not soon again."""
-        for key in [key for key, idle_at in self._idle_at.items() if idle_at <= now]:
-            del self._idle_at[key]
-        excess = len(self._idle_at) - MOST_KEYS * 9 // 10
-        for key in list(self._idle_at)[: max(0, excess)]:
-            del self._idle_at[key]
+        """Drops what is idle, and what is nearest to it until a tenth is free: not soon again."""
+        busy = [(idle_at, key) for key, idle_at in self._idle_at.items() if idle_at > now]
+        busy.sort(reverse=True)
+        self._idle_at = {key: idle_at for idle_at, key in busy[: MOST_KEYS * 9 // 10]}
 
 
 def open_counters(bus_url: str, clock: Clock) -> Counters:

@@ -1,21 +1,23 @@
 """Reads the metadata and the peer of a call: request id, trace, address, credentials."""
 
+import asyncio
 import re
 import secrets
 from collections.abc import Iterable
-from contextvars import ContextVar
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote
+
+from grpc import aio
 
 from server.wire.call import Call
 
 V = TypeVar("V")
 Network = IPv4Network | IPv6Network
 
-METADATA: "ContextVar[Iterable[tuple[str, Any]]]" = ContextVar("metadata", default=())
-"""The metadata of the call whose task this is, as grpc.aio has them when it looks for the handler; the
-context would decode them once more. Values are text, or bytes where the key ends with ``-bin``."""
+Context: TypeAlias = "aio.ServicerContext[Any, Any]"
+Metadata: TypeAlias = Iterable[tuple[str, Any]]
+"""Values are text, or bytes where the key ends with ``-bin``."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -25,6 +27,7 @@ LONGEST_ADDRESS = 64
 """Characters of an address that a proxy tells of; none is longer."""
 MOST_PEERS = 10_000
 """Peers, and addresses that proxies told of, whose text is remembered as it was read."""
+_NONE_FOUND: "tuple[asyncio.Task[Any] | None, Metadata]" = (None, ())
 
 
 class ArrivalReader:
@@ -40,12 +43,21 @@ class ArrivalReader:
         self._forwarded: dict[str, str] = {}
         self._prefix = secrets.token_hex(6)
         self._count = 0
+        self.found: tuple[asyncio.Task[Any] | None, Metadata] = _NONE_FOUND
+        """The task for which a handler was found last, and the metadata of its call, which grpc.aio has
+        at hand then; the context would decode them once more."""
 
-    def read(self, call: Call, peer: str) -> str:
-        """Fills in what the metadata and the peer tell of a call that was just opened, in one pass;
-        returns the bearer token that came with it (RFC 6750), empty when there is none."""
+    def read(self, call: Call, context: Context, task: "asyncio.Task[Any] | None") -> str:
+        """Fills in what the metadata and the peer tell of a call that was just opened in a task, in one
+        pass; returns the bearer token that came with it (RFC 6750), empty when there is none."""
+        found_for, metadata = self.found
+        if found_for is task and task is not None:
+            self.found = _NONE_FOUND
+        else:
+            # Another call came in between: grpc.aio does not let one today.
+            metadata = context.invocation_metadata() or ()
         token = forwarded = ""
-        for key, value in METADATA.get():
+        for key, value in metadata:
             if key == "authorization":
                 token = value[7:].strip() if value.startswith("Bearer ") else _bearer(value)
             elif key == "user-agent":
@@ -60,6 +72,7 @@ class ArrivalReader:
         if not call.request_id:
             self._count += 1
             call.request_id = f"{self._prefix}-{self._count:x}"
+        peer = context.peer()
         known = self._peers.get(peer)
         if known is None:
             known = _keep(self._peers, peer, self._parsed(peer))

@@ -67,6 +67,7 @@ class Call:
         "address",
         "caller",
         "deadline",
+        "method",
         "opened",
         "request_id",
         "rule",
@@ -81,6 +82,8 @@ class Call:
 
     def __init__(self, rule: "MethodRule", exchange: "Exchange") -> None:
         self.rule = rule
+        self.method = rule.full_name
+        """Full name of the method, such as ``greenroom.auth.v1.AuthService.GetMe``."""
         self.opened = time.monotonic()
         self.caller: Caller = ANONYMOUS
         self.request_id = ""
@@ -105,11 +108,6 @@ class Call:
         if self._closing is None:
             self._closing = Closing()
         return self._closing
-
-    @property
-    def method(self) -> str:
-        """Full name of the method, such as ``greenroom.auth.v1.AuthService.GetMe``."""
-        return self.rule.full_name
 
     @property
     def context(self) -> CallContext:

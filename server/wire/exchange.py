@@ -1,19 +1,19 @@
 """What all four kinds of method share: admission before the servicer, the figures after it."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from time import monotonic, time
 from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
-from grpc import aio
 
 from server.core.clock import Clock
 from server.core.db import Database
 from server.core.errors import DeadlineExceeded, GreenroomError
 from server.core.unit import Unit
 from server.wire.admission import Admission, Gate
-from server.wire.arrival import ArrivalReader
+from server.wire.arrival import ArrivalReader, Context
 from server.wire.call import Call
 from server.wire.logs import CallLog
 from server.wire.metrics import CallMetrics
@@ -23,7 +23,6 @@ from server.wire.status import InternalError
 
 logger = logging.getLogger(__name__)
 
-Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 Finish: TypeAlias = Callable[[Call, str, GreenroomError | None, Message | None], None]
 """Takes a call, its code and, where there are, its error and its request."""
 
@@ -46,17 +45,19 @@ class Exchange:
         self.clock = clock
         self.admission = admission
         self.metrics = metrics
-        self._arrivals = arrivals
+        self.arrivals = arrivals
         self._log = log
         self._log_requests = log_requests
         # Counted beside the making of its line, and at the latest when somebody asks.
         log.count = metrics.count
         metrics.settle = log.flush
 
-    def open(self, rule: MethodRule, context: Context) -> tuple[Call, str]:
-        """The call and the bearer token that came with it; checks nothing."""
+    def open(
+        self, rule: MethodRule, context: Context, task: "asyncio.Task[Any] | None"
+    ) -> tuple[Call, str]:
+        """The call that a task serves and the bearer token that came with it; checks nothing."""
         call = Call(rule, self)
-        token = self._arrivals.read(call, context.peer())
+        token = self.arrivals.read(call, context, task)
         remaining = context.time_remaining()
         limit = rule.deadline
         if limit is None or (remaining is not None and remaining < limit):

@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
@@ -84,8 +84,8 @@ class CallLog:
         self._lines: deque[Line] = deque()
         self._is_due = False
         self._flushing = threading.Lock()
-        self.count: Callable[[Call, str, float], None] | None = None
-        """Is told of each line's call, code and seconds before the line is made."""
+        self.count: Callable[[Iterable[Line]], None] | None = None
+        """Is told of the lines before they are made."""
 
     def write(self, line: Line) -> None:
         """Takes one line; it is on its way to the output within ``FLUSH_SECONDS``, made beside others:
@@ -112,8 +112,7 @@ class CallLog:
             if not lines:
                 return
             if count is not None:
-                for _, call, code, seconds, _, _ in lines:
-                    count(call, code, seconds)
+                count(lines)
             self._out.write(b"\n".join([encode(fields_of(line)) for line in lines]) + b"\n")
             self._out.flush()
 

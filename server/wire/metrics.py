@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from server.wire.call import Call
+    from server.wire.logs import Line
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the duration histogram, in seconds."""
@@ -29,12 +29,6 @@ class MethodFigures:
         self.codes: dict[str, int] = {}
         self.durations = [0] * (len(BUCKETS) + 1)
         self.seconds = 0.0
-
-    def count(self, code: str, seconds: float) -> None:
-        """Counts one finished call."""
-        self.codes[code] = self.codes.get(code, 0) + 1
-        self.durations[bisect_left(BUCKETS, seconds)] += 1
-        self.seconds += seconds
 
 
 class CallMetrics(Collector):
@@ -57,9 +51,13 @@ class CallMetrics(Collector):
         from a caller."""
         self._figures[method] = MethodFigures(method)
 
-    def count(self, call: "Call", code: str, seconds: float) -> None:
-        """Counts one finished call of a method that was added."""
-        self._figures[call.method].count(code, seconds)
+    def count(self, lines: "Iterable[Line]") -> None:
+        """Counts the finished calls of methods that were added."""
+        for _, call, code, seconds, _, _ in lines:
+            figures = self._figures[call.method]
+            figures.codes[code] = figures.codes.get(code, 0) + 1
+            figures.durations[bisect_left(BUCKETS, seconds)] += 1
+            figures.seconds += seconds
 
     def collect(self) -> Iterable[Metric]:
         """Prometheus' form of the figures."""

@@ -10,7 +10,7 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from server.wire.arrival import METADATA
+from server.wire.arrival import ArrivalReader
 from server.wire.exchange import Exchange
 from server.wire.idempotency import ReplyStore
 from server.wire.policies import MethodKind, check_contract, rule_of
@@ -26,15 +26,22 @@ STREAM_DRAIN_SHARE = 0.6
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    """Finds the handler of a method by its path; called in the task that will run it."""
+    """Finds the handler of a method by its path; called in the task that will run it, just before."""
 
-    def __init__(self, handlers: dict[str, "grpc.RpcMethodHandler[bytes, bytes]"]) -> None:
+    def __init__(
+        self, handlers: dict[str, "grpc.RpcMethodHandler[bytes, bytes]"], arrivals: ArrivalReader
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._handlers = handlers
+        self._arrivals = arrivals
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
-        METADATA.set(handler_call_details.invocation_metadata or ())
+        self._arrivals.found = (
+            asyncio.current_task(self._loop),
+            handler_call_details.invocation_metadata or (),
+        )
         return self._handlers.get(handler_call_details.method)
 
 
@@ -68,7 +75,7 @@ class WireServer:
                     if rule.kind is MethodKind.UNARY
                     else stream_handler(exchange, streams, rule, servicer)
                 )
-        self._server.add_generic_rpc_handlers((_Handlers(handlers),))
+        self._server.add_generic_rpc_handlers((_Handlers(handlers, exchange.arrivals),))
         self.health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         if reflected:

@@ -9,9 +9,9 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from server.core.errors import GreenroomError, Refused
-from server.wire.arrival import METADATA
+from server.wire.arrival import Context
 from server.wire.call import Call
-from server.wire.exchange import Context, Exchange
+from server.wire.exchange import Exchange
 from server.wire.policies import MethodKind, MethodRule
 from server.wire.status import abort
 from server.wire.streams import OpenStream, StreamRegistry
@@ -91,16 +91,15 @@ class _Streaming:
 
     async def _serve(self, context: Context, body: Callable[[Call, OpenStream], Any]) -> None:
         exchange = self._exchange
-        call, token = exchange.open(self._rule, context)
-        METADATA.set(())  # It would hold them for as long as it is open.
+        task = asyncio.current_task()
+        assert task is not None
+        call, token = exchange.open(self._rule, context, task)
         stream: OpenStream | None = None
         try:
             self._streams.admit()
             waiting = self._gate.admit(call, token)
             if waiting is not None:
                 await waiting
-            task = asyncio.current_task()
-            assert task is not None
             stream = self._streams.add(call, task)
             async with asyncio.timeout(call.remaining()):
                 await body(call, stream)

@@ -12,9 +12,10 @@ from grpc import aio
 from server.core.errors import DeadlineExceeded, GreenroomError, PermissionDenied, Refused
 from server.core.unit import Unit
 from server.wire.admission import TooManyCalls
+from server.wire.arrival import Context
 from server.wire.call import Call
 from server.wire.deadlines import Deadlines
-from server.wire.exchange import Context, Exchange
+from server.wire.exchange import Exchange
 from server.wire.idempotency import FIELD, ReplyStore
 from server.wire.policies import ContractError, MethodRule
 from server.wire.service import SERIALIZABLE
@@ -57,10 +58,10 @@ def unary_handler(
     finish = exchange.finisher(rule)
 
     async def handle(_requests: object, context: Context) -> bytes:
-        call, token = exchange.open(rule, context)
-        request: Message | None = None
         # Without the loop it would ask for the id of the process, which is a system call.
         task = asyncio.current_task(budget.loop)
+        call, token = exchange.open(rule, context, task)
+        request: Message | None = None
         assert task is not None and call.deadline is not None
         deadlines.watch(task, call.deadline)
         counted = 0

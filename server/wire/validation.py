@@ -51,8 +51,13 @@ def decoder(rule: MethodRule) -> Callable[[bytes], Message]:
     # The commands of a stream are answered one by one, so their servicers look for U+0000.
     looks_for_nul = rule.kind in _ONE_REQUEST
     validated = rule.validated
+    # Nothing can be set in a message without fields, so one serves all calls.
+    empty = rule.request()
+    fieldless = not rule.request.DESCRIPTOR.fields and not validated
 
     def decode(raw: bytes) -> Message:
+        if fieldless and not raw:
+            return empty
         try:
             request = parse(raw)
         except (DecodeError, UnicodeDecodeError, ValueError):
