@@ -81,8 +81,8 @@ class SessionAuthenticator:
         self._callers: dict[str, Caller] = {}
         self._users: dict[str, _Sessions] = {}
         self._changes = 0
-        self._seen: set[str] = set()
-        self._seen_keys: set[str] = set()
+        self._seen: dict[str, bool] = {}
+        """Sessions and keys used since that was written last; true for a key."""
         self._listeners: list[Callable[[str], None]] = []
         self._user_listeners: list[Callable[[str], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,7 +98,7 @@ class SessionAuthenticator:
         if caller.expiry <= self._clock.timestamp():
             self._forget_token(token, caller)
             return None
-        self._see(caller)
+        self._seen[caller.session_id] = caller.kind == SERVICE
         return caller
 
     async def authenticate(self, token: str) -> Caller:
@@ -114,12 +114,12 @@ class SessionAuthenticator:
             # Something ended while the rows were read: they may be older than that, and so may the
             # signing key be.
         assert caller is not None
-        self._see(caller)
+        self._seen[caller.session_id] = caller.kind == SERVICE
         return caller
 
     def saw(self, session_id: str) -> None:
         """Notes that a session was used whose token is no bearer; from any thread."""
-        self._seen.add(session_id)
+        self._seen[session_id] = False
 
     async def _finder(self, token: str) -> Callable[[Unit], Caller]:
         if is_api_key(token):
@@ -137,10 +137,6 @@ class SessionAuthenticator:
                 raise
             await self.look_for_keys()
             return self._tokens.verify(token)
-
-    def _see(self, caller: Caller) -> None:
-        seen = self._seen_keys if caller.kind == SERVICE else self._seen
-        seen.add(caller.session_id)
 
     def on_revoked(self, listener: Callable[[str], None]) -> None:
         """Calls ``listener(session_id)`` on the loop's thread when a session or its rights end."""
@@ -202,8 +198,11 @@ class SessionAuthenticator:
 
     async def write_activity(self) -> None:
         """Writes when the sessions and keys seen since the last time were used, to the minute."""
-        seen, self._seen = self._seen, set()
-        keys, self._seen_keys = self._seen_keys, set()
+        used, self._seen = self._seen, {}
+        # Another thread may still hold the old ones.
+        marks = list(used.items())
+        seen = [session_id for session_id, is_key in marks if not is_key]
+        keys = [key_id for key_id, is_key in marks if is_key]
         minute = self._clock.now().replace(second=0, microsecond=0)
         # A unit each: sessions and users are never locked in this order elsewhere.
         for work, found in ((_touch, seen), (_touch_users, seen), (touch_api_keys, keys)):

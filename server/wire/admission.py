@@ -64,9 +64,8 @@ class Admission:
 
     async def check_rate(self, rate_class: str, caller: Caller, address: str) -> None:
         """Raises ``RateLimited`` when the caller is over the rate of a class."""
-        waiting = self.count(
-            self.class_rates.get(rate_class), f"{rate_class}:{_who(caller, address)}"
-        )
+        who = caller.principal if caller.user_id else address
+        waiting = self.count(self.class_rates.get(rate_class), f"{rate_class}:{who}")
         if waiting is not None:
             await waiting
 
@@ -156,7 +155,9 @@ class Gate:
         rate = self._rate
         if rate is None:
             return None
-        who = call.address if self._by_address else _who(call.caller, call.address)
+        caller = call.caller
+        signed_in = caller.user_id and not self._by_address
+        who = caller.principal if signed_in else call.address
         return self._admission.count(rate, self._prefix + who)
 
     def _check_policy(self, caller: Caller) -> None:
@@ -171,11 +172,6 @@ class Gate:
             raise AccessDenied(method=self._rule.full_name)
         if access.step_up and not caller.is_raised(self._clock.now()):
             raise StepUpRequired
-
-
-def _who(caller: Caller, address: str) -> str:
-    """Whose calls are counted: the caller's, or the address's where nobody is signed in."""
-    return caller.principal if caller.user_id else address
 
 
 def _kind_allowed(access: AccessRule, caller: Caller) -> bool:

@@ -2,8 +2,9 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Generator
-from typing import Any, NoReturn
+from collections.abc import Awaitable, Callable
+from types import CoroutineType
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
@@ -103,14 +104,12 @@ def unary_handler(
 
 def _plainly_async(handle: Handle) -> Handle:
     """The same, as an object that grpc.aio sees at once to be asynchronous. It asks twice a call, first
-    whether the handler can be awaited; of a function it then looks at the code, which takes longer than
+    whether the handler is a coroutine; of a function it then looks at the code, which takes longer than
     its admission."""
 
     class Handler:
+        __class__ = CoroutineType  # type: ignore[assignment]
         __call__ = staticmethod(handle)
-
-        def __await__(self) -> Generator[None, None, NoReturn]:
-            raise TypeError("a handler is called, not awaited")
 
     return Handler()
 
