@@ -18,6 +18,7 @@ from webauthn.helpers import (
     parse_attestation_object,
     parse_authentication_credential_json,
     parse_authenticator_data,
+    parse_cbor,
     parse_client_data_json,
     parse_registration_credential_json,
 )
@@ -136,6 +137,7 @@ def read_registration(text: str) -> NewCredential:
     with _reading():
         raw = parse_registration_credential_json(orjson.loads(text))
         _check_id(raw)
+        _check_attestation(raw.response.attestation_object)
         attestation = parse_attestation_object(raw.response.attestation_object)
         # None was asked for, so nobody has a reason to send certificates; reading them is a risk.
         if attestation.fmt not in ("none", "packed") or attestation.att_stmt.x5c:
@@ -274,6 +276,13 @@ def _reading() -> Iterator[None]:
 def _check_id(raw: RegistrationCredential | AuthenticationCredential) -> None:
     if raw.id != bytes_to_base64url(raw.raw_id):
         raise ValueError("the two ids differ")
+
+
+def _check_attestation(attestation_object: bytes) -> None:
+    """The library makes bytes of ``authData`` whatever it is: of a number, as many as it says."""
+    attestation = parse_cbor(attestation_object)
+    if not isinstance(attestation, dict) or not isinstance(attestation.get("authData"), bytes):
+        raise ValueError("an attestation without the bytes of the authenticator")
 
 
 def _claims(client_data: bytes, ceremony: str, seen: AuthenticatorData) -> Claims:

@@ -222,6 +222,16 @@ def test_an_attestation_with_other_bytes_is_read_or_refused(place: int, other: b
         return
 
 
+@pytest.mark.parametrize("said", [2**62, 100, [0] * 37, "0" * 37, None])
+def test_an_attestation_says_nothing_but_bytes_of_its_authenticator(said: object) -> None:
+    parts = json.loads(_MADE)
+    attestation = cbor2.loads(decoded(parts["response"]["attestationObject"]))
+    attestation["authData"] = said
+    parts["response"]["attestationObject"] = encoded(cbor2.dumps(attestation))
+    with pytest.raises(PasskeyInvalid):
+        read_registration(json.dumps(parts))
+
+
 def test_the_software_authenticator_says_what_it_should() -> None:
     """The fake itself: flags and sizes as the standard has them (section 6.1)."""
     seen = base64.urlsafe_b64decode(json.loads(_SIGNED)["response"]["authenticatorData"] + "==")
