@@ -103,14 +103,15 @@ check: check-format lint check-breaking types check-generated test ## all that a
 # --- tests (TESTS=path narrows them down, PYTEST_ARGS goes to pytest) ------------------------------------------------------------
 
 # The whole suite runs in four processes for two cores, because tests wait as much as they work, each with
-# databases of its own; one file stays in one process, and tests/conftest.py says in which order they come.
+# databases of its own, in memory where there is room (tests/support/folders.py); one file stays in one process,
+# and tests/conftest.py says in which order they come.
 # Servers are killed, cut off and raced on a machine that is never idle meanwhile: what fails is run once more,
 # and named as rerun at the end if it then passes. Narrowed down, nothing is run twice.
 PROCESSES = $$($(PY) -c 'import os; print(min(8, 2 * os.cpu_count()))')
 SIDE_BY_SIDE = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --reruns 1 -raR
 
 test: $(DEV) ## every test; what needs node, Chromium or the like is skipped, saying so
-	pytest $(or $(TESTS),$(SIDE_BY_SIDE) tests) $(PYTEST_ARGS)
+	TEST_IN_MEMORY=1 pytest $(or $(TESTS),$(SIDE_BY_SIDE) tests) $(PYTEST_ARGS)
 
 test-unit: $(DEV) ## rules: no database, no gRPC
 	pytest $(or $(TESTS),tests/unit) $(PYTEST_ARGS)

@@ -236,7 +236,7 @@ def _envoy(folder: Path, ports: Sequence[int]) -> Iterator[str]:
 @contextlib.contextmanager
 def database(kind: str) -> Iterator[str]:
     """A migrated database for one run."""
-    url = fresh_database(kind, migrated=False)
+    url = fresh_database(kind, migrated=False, on_disk=True)
     schema.migrate(url)
     try:
         yield url

@@ -8,7 +8,6 @@ import atexit
 import os
 import shutil
 import sqlite3
-import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import psycopg2
 import pytest
 
 from server.core import schema
+from tests.support.folders import database_folder
 from tests.support.postgres import PostgresMissing, PostgresServer, postgres_server
 from tests.support.recycling import Recycler
 
@@ -32,7 +32,7 @@ class _Templates:
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._lock = threading.Lock()
-        self._folder: Path | None = None
+        self._folders: dict[bool, Path] = {}
         self._sqlite: Path | None = None
         self._maintenance = ""
         self._template = ""
@@ -41,13 +41,14 @@ class _Templates:
         self.recycler = Recycler()
         atexit.register(self._stack.close)
 
-    def folder(self) -> Path:
+    def folder(self, *, on_disk: bool = False) -> Path:
         """Where the SQLite files of this session lie."""
         with self._lock:
-            if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="greenroom-tests-"))
-                self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
-            return self._folder
+            if on_disk not in self._folders:
+                folder = database_folder("greenroom-tests-", on_disk=on_disk)
+                self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+                self._folders[on_disk] = folder
+            return self._folders[on_disk]
 
     def sqlite(self) -> Path:
         """A migrated file, with nothing left in a write-ahead log beside it."""
@@ -102,14 +103,15 @@ class _Templates:
 _templates = _Templates()
 
 
-def fresh_database(kind: str, *, migrated: bool = True) -> str:
-    """The URL of a new database of one kind; :func:`drop_database` removes it.
+def fresh_database(kind: str, *, migrated: bool = True, on_disk: bool = False) -> str:
+    """The URL of a new database of one kind; :func:`drop_database` removes it. ``on_disk`` keeps a file
+    of SQLite out of memory, where the suite would have it; PostgreSQL is one server for all.
 
     Raises ``PostgresMissing`` where there is no PostgreSQL.
     """
     name = f"greenroom_{uuid.uuid4().hex[:12]}"
     if kind == "sqlite":
-        path = _templates.folder() / name / "greenroom.db"
+        path = _templates.folder(on_disk=on_disk) / name / "greenroom.db"
         path.parent.mkdir()
         if migrated:
             shutil.copyfile(_templates.sqlite(), path)

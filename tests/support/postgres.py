@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg2
 
+from tests.support.folders import database_folder
 from tests.support.processes import ended, on_free_port, started
 
 _OWNER = "greenroom"
@@ -80,14 +81,20 @@ def accepts(url: str) -> bool:
 def postgres_server() -> Iterator[PostgresServer]:
     """Makes a data directory, serves it on a free port of the loopback, and removes it at the end."""
     account = _account()
-    folder = Path(tempfile.mkdtemp(prefix="greenroom-postgres-"))
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        programs = _programs(folder, account)
-        data = folder / "data"
+        # Programs cannot always be run where databases lie.
+        folders = (
+            Path(tempfile.mkdtemp(prefix="greenroom-postgres-")),
+            database_folder("greenroom-pg-"),
+        )
+        for folder in folders:
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            if account:
+                folder.chmod(0o711)
+        programs = _programs(folders[0], account)
+        data = folders[1] / "data"
         data.mkdir(mode=0o700)
         if account:
-            folder.chmod(0o711)
             os.chown(data, account["user"], account["group"])
         _initialize(programs, data, account)
 
