@@ -101,10 +101,7 @@ class Running:
             await module.stop()
         if self.runner is not None:
             await asyncio.to_thread(self.runner.stop)
-        await self.parts.counters.close()
-        await self.parts.bus.close()
-        self.parts.hash_pool.close()
-        self.parts.database.close()
+        await self.parts.close()
         self._log.flush()
 
 
@@ -123,6 +120,20 @@ async def start(
     clock = clock or SystemClock()
     schema.require_current(settings.database_url)
     parts = await _parts(settings, clock)
+    try:
+        return await _start(parts, extra_services, shelf)
+    except BaseException:
+        # A method that nobody serves, say: whoever starts next in this process finds nothing open.
+        await parts.close()
+        raise
+
+
+async def _start(
+    parts: Parts,
+    extra_services: Callable[[Parts], list[Service]] | None,
+    shelf: MediaShelf | None,
+) -> Running:
+    settings = parts.settings
     registry = CollectorRegistry()
     streams = StreamRegistry(
         limit=settings.stream_limit,
@@ -257,10 +268,7 @@ async def work(settings: Settings) -> None:
     await _signalled()
     await asyncio.to_thread(runner.stop)
     metrics.shutdown()
-    await parts.counters.close()
-    await parts.bus.close()
-    parts.hash_pool.close()
-    parts.database.close()
+    await parts.close()
 
 
 async def serve(settings: Settings) -> None:

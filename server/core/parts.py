@@ -30,3 +30,10 @@ class Parts:
     pages: Pages
     mailer: Mailer
     hash_pool: HashPool
+
+    async def close(self) -> None:
+        """Lets go of threads and connections; nothing may use them any more."""
+        await self.counters.close()
+        await self.bus.close()
+        self.hash_pool.close()
+        self.database.close()

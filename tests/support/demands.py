@@ -61,12 +61,17 @@ class Demand:
         return self.permission in who.permissions
 
 
+class _Demands(dict[str, Demand]):
+    def __missing__(self, method: str) -> Demand:
+        raise LookupError(f"add {method} to tests/rpc/{TABLE.name}: who may call it?")
+
+
 @cache
 def demands() -> dict[str, Demand]:
     """By full name of the method."""
     with TABLE.open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    found = {}
+    found = _Demands()
     for row in rows:
         name = f"greenroom.{row['method']}"
         found[name] = Demand(
