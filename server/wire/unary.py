@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import CoroutineType
 from typing import Any
 
@@ -99,19 +100,15 @@ def unary_handler(
         await abort(context, error, call.request_id)
         raise AssertionError("abort returned")
 
-    return grpc.stream_unary_rpc_method_handler(_plainly_async(handle))
+    return grpc.stream_unary_rpc_method_handler(_PlainlyAsync(handle))
 
 
-def _plainly_async(handle: Handle) -> Handle:
-    """The same, as an object that grpc.aio sees at once to be asynchronous. It asks twice a call, first
-    whether the handler is a coroutine; of a function it then looks at the code, which takes longer than
-    its admission."""
+class _PlainlyAsync(partial[Awaitable[bytes]]):
+    """A handler that grpc.aio sees at once to be asynchronous. It asks twice a call, first whether the
+    handler is a coroutine; of a function it then looks at the code, which takes longer than its
+    admission."""
 
-    class Handler:
-        __class__ = CoroutineType  # type: ignore[assignment]
-        __call__ = staticmethod(handle)
-
-    return Handler()
+    __class__ = CoroutineType  # type: ignore[assignment]
 
 
 def _invoker(

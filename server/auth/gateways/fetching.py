@@ -11,6 +11,7 @@ import httpx
 import orjson
 
 from server.auth.errors import ProviderUnavailable
+from server.auth.gateways.trust import trusted_authorities
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class ProviderHttp:
             timeout=seconds,
             follow_redirects=False,
             trust_env=False,
+            verify=trusted_authorities(),
             headers=_HEADERS,
             limits=httpx.Limits(max_connections=50, max_keepalive_connections=10),
         )

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import re
 import secrets
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,6 +17,7 @@ import httpx
 import orjson
 
 from server.auth.errors import OtpSenderUnavailable
+from server.auth.gateways.trust import trusted_authorities
 from server.auth.sms_port import CodeText, SmsFailed, SmsRefused
 from server.core.clock import Clock
 
@@ -67,7 +67,6 @@ class TwilioVerify:
         self._account = account
         self._timeout = timeout
         self._clock = clock
-        self._context: ssl.SSLContext = httpx.create_ssl_context(trust_env=False)
         self._down_until: datetime | None = None
 
     def check_ready(self) -> None:
@@ -123,7 +122,7 @@ class TwilioVerify:
                 httpx.AsyncClient(
                     auth=(account.sid, account.token),
                     timeout=self._timeout,
-                    verify=self._context,
+                    verify=trusted_authorities(),
                     trust_env=False,
                     headers={"accept": "application/json", "accept-encoding": "identity"},
                 ) as client,
