@@ -11,9 +11,9 @@ _ROOM = 8 << 30
 
 
 def database_folder(prefix: str, *, on_disk: bool = False) -> Path:
-    """A new folder: in memory where TEST_IN_MEMORY=1 asks for it and there is room, which takes a
-    seventh off the whole suite. Databases do there what they do on a disk, whose every commit the tests
-    would wait for; that commits are synced is seen by what a server asks the kernel for (tests/crash)."""
+    """A new folder: in memory where TEST_IN_MEMORY=1 asks for it and there is room. Databases do there
+    what they do on a disk, whose every commit the tests would wait for: less of a matter where the cores
+    are busy anyway. That commits are synced is seen by what a server asks the kernel for (tests/crash)."""
     asked = os.environ.get("TEST_IN_MEMORY") == "1" and not on_disk
     where = _MEMORY if asked and _is_roomy() else None
     return Path(tempfile.mkdtemp(prefix=prefix, dir=where))
